@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * test_hotmirror: a device that mirrors its opener's address space through HMM,
+ * owns device memory and can be unplugged step by step.
+ *
+ * Two kinds of file take these ioctls:
+ *
+ *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS
+ *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
+ *                               SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS VERIFY
+ *                               STATS SABOTAGE, mmap() and poll()
+ *
+ * Every argument is a struct whose first member is its size as the caller knows
+ * it. A shorter struct than the first published one gives EINVAL, a longer one
+ * whose tail is not zero gives E2BIG, an unknown flag or a non-zero reserved
+ * member gives EINVAL, an unknown ioctl (or one of the other kind of file) gives
+ * ENOTTY. Outputs are written back on failure, too, so that "how far did it get"
+ * is always answered. Addresses and lengths are bytes, times are nanoseconds of
+ * CLOCK_MONOTONIC.
+ *
+ * An instance belongs to the control file that plugged it and is unplugged when
+ * that file is closed. An instance file mirrors the mm of the process that opened
+ * it: addresses are the opener's, buffers are the caller's.
+ */
+#ifndef _TEST_HOTMIRROR_UAPI_H
+#define _TEST_HOTMIRROR_UAPI_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define HOTMIRROR_ABI_VERSION	1
+#define HOTMIRROR_IOC_TYPE	0xB6
+
+/* Kinds of device memory, as in enum memory_type of <linux/memremap.h>. */
+#define HOTMIRROR_PRIVATE	1	/* MEMORY_DEVICE_PRIVATE: the CPU faults, the page migrates back */
+#define HOTMIRROR_COHERENT	2	/* MEMORY_DEVICE_COHERENT: the CPU maps and uses it directly */
+#define HOTMIRROR_DAX		3	/* MEMORY_DEVICE_GENERIC: mmap() of the instance, as device-dax */
+
+/* The life of an instance. It only moves down this list. */
+#define HOTMIRROR_LIVE		0
+#define HOTMIRROR_DISABLED	1	/* no new operation, fault or mmap; present PTEs still work */
+#define HOTMIRROR_INVALIDATED	2	/* no PTE and no device page table entry is left */
+#define HOTMIRROR_DRAINING	3	/* waits for the last reference to its memory */
+#define HOTMIRROR_GONE		4	/* memunmap_pages() is done, the device node is gone */
+#define HOTMIRROR_NR_STATES	5
+
+/* The longest wait that an ioctl accepts: one hour. */
+#define HOTMIRROR_MAX_WAIT_NS	3600000000000ULL
+/* The largest instance, the most mirrored ranges of one file, the most instances. */
+#define HOTMIRROR_MAX_BYTES	(1ULL << 30)
+#define HOTMIRROR_MAX_RANGES	64
+#define HOTMIRROR_MAX_INSTANCES	64
+
+/**
+ * struct hotmirror_query - HOTMIRROR_QUERY: what this module and kernel can do
+ * @size: sizeof(struct hotmirror_query)
+ * @flags: must be 0
+ * @abi: out: HOTMIRROR_ABI_VERSION of the module
+ * @instances: out: instances that are not gone yet, of all control files
+ * @features: out: HOTMIRROR_HAS_* of this kernel and module load
+ * @page_size: out: PAGE_SIZE
+ * @pmd_size: out: PMD_SIZE, the span of one leaf of the device page table
+ * @plug_align: out: granularity of hotmirror_plug.bytes (sub-section size)
+ * @arena_bytes: out: size of the memory reserved for coherent and dax, 0 if none
+ * @arena_free: out: how much of it is not plugged
+ *
+ * Works on both kinds of file and in every state.
+ */
+struct hotmirror_query {
+	__u32 size;
+	__u32 flags;
+	__u32 abi;
+	__u32 instances;
+	__aligned_u64 features;
+	__aligned_u64 page_size;
+	__aligned_u64 pmd_size;
+	__aligned_u64 plug_align;
+	__aligned_u64 arena_bytes;
+	__aligned_u64 arena_free;
+};
+
+#define HOTMIRROR_HAS_PRIVATE	(1ULL << 0)	/* CONFIG_DEVICE_PRIVATE */
+#define HOTMIRROR_HAS_COHERENT	(1ULL << 1)	/* an arena was given */
+#define HOTMIRROR_HAS_DAX	(1ULL << 2)	/* an arena was given and CONFIG_FS_DAX is on */
+#define HOTMIRROR_HAS_TWO_PASS	(1ULL << 3)	/* invalidate_start/_finish in mmu_interval_notifier_ops */
+#define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
+
+/**
+ * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
+ * @size: sizeof(struct hotmirror_plug)
+ * @flags: must be 0
+ * @kind: HOTMIRROR_PRIVATE, HOTMIRROR_COHERENT or HOTMIRROR_DAX
+ * @id: out: number of the instance
+ * @bytes: size of the device memory, a multiple of hotmirror_query.plug_align
+ * @align: dax: mapping granularity, PAGE_SIZE or 0 for PAGE_SIZE; others: 0
+ *
+ * Errors: EINVAL (kind, bytes, align), EOPNOTSUPP (this kernel lacks the kind or
+ * the module has no arena), ENOSPC (arena or instance numbers used up), ENOMEM.
+ */
+struct hotmirror_plug {
+	__u32 size;
+	__u32 flags;
+	__u32 kind;
+	__u32 id;
+	__aligned_u64 bytes;
+	__aligned_u64 align;
+};
+
+/**
+ * struct hotmirror_unplug - HOTMIRROR_UNPLUG: move an instance towards GONE
+ * @size: sizeof(struct hotmirror_unplug)
+ * @flags: must be 0
+ * @id: the instance; it must have been plugged through this control file
+ * @target: state to reach, HOTMIRROR_DISABLED to HOTMIRROR_GONE; all steps before
+ *	it are taken, too. DRAINING starts to count references and stays there;
+ *	GONE ends the drain as soon as nothing holds the memory.
+ * @timeout_ns: how long to wait for the state; 0 only starts the work
+ * @state: out: state when the call returns
+ * @reserved: must be 0
+ *
+ * The steps run in a workqueue; giving up the wait does not stop them. A target
+ * that is already behind the instance is a success.
+ *
+ * Errors: EINVAL (target, timeout), ENOENT (no such instance of this file),
+ * ETIMEDOUT (work goes on), EINTR.
+ */
+struct hotmirror_unplug {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 target;
+	__aligned_u64 timeout_ns;
+	__u32 state;
+	__u32 reserved;
+};
+
+/**
+ * struct hotmirror_status - HOTMIRROR_STATUS: where an instance is in its life
+ * @size: sizeof(struct hotmirror_status)
+ * @flags: must be 0
+ * @id: control file: the instance to ask about; instance file: ignored, filled in
+ * @kind: out: HOTMIRROR_PRIVATE, ...
+ * @state: out: state reached
+ * @target: out: state asked for; LIVE < target while state is LIVE means disabling
+ * @readers: out: operations inside the section that disable waits for
+ * @sleepers: out: operations outside it, asleep in a user fault
+ * @mirrors: out: open instance files
+ * @reserved: out: 0
+ * @bytes: out: size of the device memory
+ * @align: out: mapping granularity of dax, 0 for the other kinds
+ * @arena_offset: out: where in the arena the memory lies (coherent, dax)
+ * @pages: out: pages of device memory
+ * @pages_used: out: private, coherent: pages that back somebody's memory
+ * @pages_held: out: pages that the drain waits for: in use (private, coherent)
+ *	or with references beside the driver's own (dax); counted from the
+ *	invalidated state on, 0 before
+ * @when_ns: out: time each state was entered, 0 if it was not; [LIVE] is the plug
+ * @disabling_ns: out: time disable was asked for, 0 if it was not
+ *
+ * Errors: ENOENT (control file: no such instance of this file).
+ */
+struct hotmirror_status {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 kind;
+	__u32 state;
+	__u32 target;
+	__u32 readers;
+	__u32 sleepers;
+	__u32 mirrors;
+	__u32 reserved;
+	__aligned_u64 bytes;
+	__aligned_u64 align;
+	__aligned_u64 arena_offset;
+	__aligned_u64 pages;
+	__aligned_u64 pages_used;
+	__aligned_u64 pages_held;
+	__aligned_u64 when_ns[HOTMIRROR_NR_STATES];
+	__aligned_u64 disabling_ns;
+};
+
+/**
+ * struct hotmirror_mirror - HOTMIRROR_MIRROR, HOTMIRROR_UNMIRROR: one interval notifier
+ * @size: sizeof(struct hotmirror_mirror)
+ * @flags: MIRROR: HOTMIRROR_MIRROR_TWO_PASS or 0; UNMIRROR: 0
+ * @id: MIRROR: out, number of the range in this file; UNMIRROR: in
+ * @reserved: must be 0
+ * @addr: MIRROR: start of the range in the opener's mm, page aligned; UNMIRROR: 0
+ * @length: MIRROR: its length, page aligned, not 0; UNMIRROR: 0
+ *
+ * Ranges of one file may touch and overlap. READ, WRITE, PREFETCH and SNAPSHOT
+ * answer ENOENT for an address in no range.
+ *
+ * Errors: EINVAL, ENOSPC (HOTMIRROR_MAX_RANGES), EOPNOTSUPP (no two-pass form in
+ * this kernel), ESRCH (the opener's mm is gone), ENODEV, ENOENT (UNMIRROR).
+ */
+struct hotmirror_mirror {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 reserved;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+};
+
+#define HOTMIRROR_MIRROR_TWO_PASS	(1U << 0)
+
+/**
+ * struct hotmirror_access - HOTMIRROR_READ, HOTMIRROR_WRITE, HOTMIRROR_PREFETCH
+ * @size: sizeof(struct hotmirror_access)
+ * @flags: PREFETCH: HOTMIRROR_ACCESS_WRITE for a writable entry or 0; others: 0
+ * @addr: address in the opener's mm, any alignment
+ * @length: bytes, not 0
+ * @buf: READ, WRITE: the caller's buffer of @length bytes; PREFETCH: 0
+ * @done: out: bytes accessed before the end or the error
+ * @faults: out: CPU page faults taken on behalf of the device
+ * @retries: out: populate loops that started again because of an invalidation
+ *
+ * The access goes through the device page table; what is not there is populated
+ * from the CPU's. It may sleep in a user fault for as long as user space likes,
+ * interruptibly, outside of the section that unplug waits for.
+ *
+ * Errors: EINVAL, ENOENT (address in no mirrored range), EFAULT (the CPU would get
+ * SIGSEGV or SIGBUS there; or @buf is bad), EHWPOISON, ENODEV (unplugged, also
+ * while asleep), ESRCH (the opener's mm is gone), EINTR, ENOMEM, EPERM (the file
+ * is sabotaged so that an access would not be safe).
+ */
+struct hotmirror_access {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 buf;
+	__aligned_u64 done;
+	__aligned_u64 faults;
+	__aligned_u64 retries;
+};
+
+#define HOTMIRROR_ACCESS_WRITE	(1U << 0)
+
+/**
+ * struct hotmirror_snapshot - HOTMIRROR_SNAPSHOT: the CPU page table, without faults
+ * @size: sizeof(struct hotmirror_snapshot)
+ * @flags: must be 0
+ * @addr: start, page aligned
+ * @length: length, page aligned, not 0
+ * @buf: array of one __u32 a page, HOTMIRROR_SNAP_*
+ * @done: out: pages written to @buf
+ *
+ * Errors: as HOTMIRROR_READ.
+ */
+struct hotmirror_snapshot {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 buf;
+	__aligned_u64 done;
+};
+
+#define HOTMIRROR_SNAP_VALID		(1U << 0)	/* a device may read the page */
+#define HOTMIRROR_SNAP_WRITE		(1U << 1)	/* and write it, without a fault */
+#define HOTMIRROR_SNAP_ERROR		(1U << 2)	/* no device can: hole, PROT_NONE, VM_PFNMAP */
+#define HOTMIRROR_SNAP_DEVICE		(1U << 3)	/* the device page table has an entry */
+#define HOTMIRROR_SNAP_DEVICE_WRITE	(1U << 4)	/* and it is writable */
+#define HOTMIRROR_SNAP_KIND(e)		(((e) >> 8) & 0xf)
+#define HOTMIRROR_SNAP_KIND_SYSTEM	0		/* RAM (only with VALID) */
+#define HOTMIRROR_SNAP_KIND_PRIVATE	1		/* this instance's own private page */
+#define HOTMIRROR_SNAP_KIND_COHERENT	2
+#define HOTMIRROR_SNAP_KIND_DAX		3		/* MEMORY_DEVICE_GENERIC or FS_DAX */
+#define HOTMIRROR_SNAP_KIND_ZERO	4		/* the shared zero page */
+#define HOTMIRROR_SNAP_ORDER(e)		(((e) >> 16) & 0xff)	/* order of the CPU's mapping */
+
+/**
+ * struct hotmirror_migrate - HOTMIRROR_MIGRATE_TO_DEV, HOTMIRROR_MIGRATE_TO_SYS
+ * @size: sizeof(struct hotmirror_migrate)
+ * @flags: must be 0
+ * @addr: start in the opener's mm, page aligned
+ * @length: length, page aligned, not 0
+ * @moved: out: pages that moved
+ * @skipped: out: pages that did not: absent, already there, pinned, shared,
+ *	of a VMA that cannot migrate, or out of device memory
+ *
+ * The range need not be mirrored. Best effort, as migrate_vma_setup() is: 0 with
+ * @moved of 0 is a legal answer.
+ *
+ * Errors: EINVAL (alignment; a hole; the VMA is hugetlb, special or dax; the
+ * instance is of the dax kind), ENODEV, ESRCH, ENOMEM, EINTR.
+ */
+struct hotmirror_migrate {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 moved;
+	__aligned_u64 skipped;
+};
+
+/**
+ * struct hotmirror_verify - HOTMIRROR_VERIFY: the no-stale-entry oracle
+ * @size: sizeof(struct hotmirror_verify)
+ * @flags: must be 0
+ * @present: out: device page table entries looked at, of all ranges
+ * @stale: out: entries that the CPU page table does not justify: another page,
+ *	none, or writable where the CPU's is not
+ * @first: out: address of the first stale entry
+ *
+ * Errors: EAGAIN (the address space did not hold still for 64 attempts: cannot
+ * judge now), ENODEV, ESRCH, EINTR, ENOMEM. Stale entries are not an error.
+ */
+struct hotmirror_verify {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 present;
+	__aligned_u64 stale;
+	__aligned_u64 first;
+};
+
+/**
+ * struct hotmirror_stats - HOTMIRROR_STATS: counters of this instance file
+ * @size: sizeof(struct hotmirror_stats)
+ * @flags: must be 0
+ * @populates: out: populate calls that stored entries
+ * @retries: out: populate loops that started again because of an invalidation
+ * @faults: out: CPU faults taken on behalf of the device
+ * @fault_ns: out: time spent in them
+ * @invalidates: out: invalidate callbacks, of all ranges
+ * @invalidates_refused: out: of these: non-blockable and the driver lock was busy
+ * @entries_stored: out: device page table entries written
+ * @entries_cleared: out: present entries cleared by an invalidate callback
+ * @reads: out: bytes read by the device
+ * @writes: out: bytes written by the device
+ * @pages_to_dev: out: pages moved by MIGRATE_TO_DEV
+ * @pages_to_sys: out: pages moved by MIGRATE_TO_SYS
+ * @pages_to_ram: out: pages of the *instance* moved back by CPU faults
+ * @pages_evicted: out: pages of the *instance* moved back by unplug
+ * @unreadable: out: accesses refused because the memory has no direct map
+ */
+struct hotmirror_stats {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 populates;
+	__aligned_u64 retries;
+	__aligned_u64 faults;
+	__aligned_u64 fault_ns;
+	__aligned_u64 invalidates;
+	__aligned_u64 invalidates_refused;
+	__aligned_u64 entries_stored;
+	__aligned_u64 entries_cleared;
+	__aligned_u64 reads;
+	__aligned_u64 writes;
+	__aligned_u64 pages_to_dev;
+	__aligned_u64 pages_to_sys;
+	__aligned_u64 pages_to_ram;
+	__aligned_u64 pages_evicted;
+	__aligned_u64 unreadable;
+};
+
+/**
+ * struct hotmirror_sabotage - HOTMIRROR_SABOTAGE: break this file on purpose
+ * @size: sizeof(struct hotmirror_sabotage)
+ * @flags: must be 0
+ * @mask: HOTMIRROR_SABOTAGE_*, replaces the former mask
+ *
+ * The negative controls of the oracles. A file that was ever sabotaged with
+ * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
+ * entries may name memory that belongs to somebody else by now.
+ *
+ * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit).
+ */
+struct hotmirror_sabotage {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 mask;
+};
+
+#define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
+#define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the sequence */
+#define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave pages clean */
+#define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* unplug leaves PTEs in place: the
+								 * instance stays INVALIDATED in name
+								 * only and takes them when drained
+								 */
+
+#define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
+#define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */
+#define HOTMIRROR_STATUS		HOTMIRROR_IO(0x01)	/* struct hotmirror_status */
+#define HOTMIRROR_PLUG			HOTMIRROR_IO(0x10)	/* struct hotmirror_plug */
+#define HOTMIRROR_UNPLUG		HOTMIRROR_IO(0x11)	/* struct hotmirror_unplug */
+#define HOTMIRROR_MIRROR		HOTMIRROR_IO(0x20)	/* struct hotmirror_mirror */
+#define HOTMIRROR_UNMIRROR		HOTMIRROR_IO(0x21)	/* struct hotmirror_mirror */
+#define HOTMIRROR_READ			HOTMIRROR_IO(0x22)	/* struct hotmirror_access */
+#define HOTMIRROR_WRITE			HOTMIRROR_IO(0x23)	/* struct hotmirror_access */
+#define HOTMIRROR_PREFETCH		HOTMIRROR_IO(0x24)	/* struct hotmirror_access */
+#define HOTMIRROR_SNAPSHOT		HOTMIRROR_IO(0x25)	/* struct hotmirror_snapshot */
+#define HOTMIRROR_MIGRATE_TO_DEV	HOTMIRROR_IO(0x26)	/* struct hotmirror_migrate */
+#define HOTMIRROR_MIGRATE_TO_SYS	HOTMIRROR_IO(0x27)	/* struct hotmirror_migrate */
+#define HOTMIRROR_VERIFY		HOTMIRROR_IO(0x28)	/* struct hotmirror_verify */
+#define HOTMIRROR_STATS			HOTMIRROR_IO(0x29)	/* struct hotmirror_stats */
+#define HOTMIRROR_SABOTAGE		HOTMIRROR_IO(0x2a)	/* struct hotmirror_sabotage */
+
+#endif /* _TEST_HOTMIRROR_UAPI_H */
