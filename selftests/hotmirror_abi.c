@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The rules that every ioctl keeps (test_hotmirror_uapi.h): sizes, flags, reserved
+ * members, pointers, and which kind of file takes it. One table row an ioctl; each
+ * test does one thing to the struct of a call that would otherwise succeed.
+ */
+#include "hm_test.h"
+
+#define ON_CONTROL	1
+#define ON_INSTANCE	2
+#define MIRRORED_PAGES	2
+
+/* The largest argument, and room for the ones that are too long. */
+union arg {
+	__u32 size;
+	struct {
+		__u32 size;
+		__u32 flags;
+	} head;
+	struct hotmirror_query query;
+	struct hotmirror_status status;
+	struct hotmirror_plug plug;
+	struct hotmirror_unplug unplug;
+	struct hotmirror_mirror mirror;
+	struct hotmirror_access access;
+	struct hotmirror_snapshot snapshot;
+	struct hotmirror_migrate migrate;
+	unsigned char bytes[1024];
+};
+
+FIXTURE(abi) {
+	struct hm_rig rig;
+	char *mem;		/* mirrored */
+	char *buf;
+	__u32 range;
+};
+
+FIXTURE_VARIANT(abi) {
+	unsigned int cmd;
+	__u32 size;
+	__u32 flags;		/* that are known */
+	unsigned int files;
+	__u64 needs;		/* HOTMIRROR_HAS_*, all of them */
+	bool migrates;		/* needs memory to migrate to */
+	size_t reserved;	/* offset of a reserved member, 0 if there is none */
+	void (*fill)(union arg *arg, const FIXTURE_DATA(abi) *self);
+};
+
+typedef FIXTURE_DATA(abi) abi_data;
+
+static void fill_none(union arg *arg, const abi_data *self)
+{
+	(void)arg;
+	(void)self;
+}
+
+static void fill_status(union arg *arg, const abi_data *self)
+{
+	arg->status.id = self->rig.id;
+}
+
+static void fill_plug(union arg *arg, const abi_data *self)
+{
+	arg->plug.kind = self->rig.kind;
+	arg->plug.bytes = self->rig.bytes;
+}
+
+static void fill_unplug(union arg *arg, const abi_data *self)
+{
+	arg->unplug.id = self->rig.id;
+	arg->unplug.target = HOTMIRROR_DISABLED;
+	arg->unplug.timeout_ns = HM_LIMIT_NS;
+}
+
+static void fill_mirror(union arg *arg, const abi_data *self)
+{
+	arg->mirror.addr = (uintptr_t)self->mem;
+	arg->mirror.length = self->rig.page;
+}
+
+static void fill_unmirror(union arg *arg, const abi_data *self)
+{
+	arg->mirror.id = self->range;
+}
+
+static void fill_access(union arg *arg, const abi_data *self)
+{
+	arg->access.addr = (uintptr_t)self->mem;
+	arg->access.length = self->rig.page;
+	arg->access.buf = (uintptr_t)self->buf;
+}
+
+static void fill_prefetch(union arg *arg, const abi_data *self)
+{
+	fill_access(arg, self);
+	arg->access.buf = 0;
+}
+
+static void fill_snapshot(union arg *arg, const abi_data *self)
+{
+	arg->snapshot.addr = (uintptr_t)self->mem;
+	arg->snapshot.length = MIRRORED_PAGES * self->rig.page;
+	arg->snapshot.buf = (uintptr_t)self->buf;
+}
+
+static void fill_migrate(union arg *arg, const abi_data *self)
+{
+	arg->migrate.addr = (uintptr_t)self->mem;
+	arg->migrate.length = self->rig.page;
+}
+
+#define ROW(name, CMD, type, ...)					\
+FIXTURE_VARIANT_ADD(abi, name) {					\
+	.cmd = HOTMIRROR_##CMD,						\
+	.size = sizeof(struct hotmirror_##type),			\
+	__VA_ARGS__							\
+}
+
+ROW(query, QUERY, query, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_none);
+ROW(status, STATUS, status, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_status,
+    .reserved = offsetof(struct hotmirror_status, reserved));
+ROW(plug, PLUG, plug, .files = ON_CONTROL, .fill = fill_plug);
+ROW(unplug, UNPLUG, unplug, .files = ON_CONTROL, .fill = fill_unplug,
+    .reserved = offsetof(struct hotmirror_unplug, reserved));
+ROW(mirror, MIRROR, mirror, .files = ON_INSTANCE, .fill = fill_mirror,
+    .flags = HOTMIRROR_MIRROR_TWO_PASS,
+    .reserved = offsetof(struct hotmirror_mirror, reserved));
+ROW(unmirror, UNMIRROR, mirror, .files = ON_INSTANCE, .fill = fill_unmirror,
+    .reserved = offsetof(struct hotmirror_mirror, reserved));
+ROW(read, READ, access, .files = ON_INSTANCE, .fill = fill_access);
+ROW(write, WRITE, access, .files = ON_INSTANCE, .fill = fill_access);
+ROW(prefetch, PREFETCH, access, .files = ON_INSTANCE, .fill = fill_prefetch,
+    .flags = HOTMIRROR_ACCESS_WRITE);
+ROW(snapshot, SNAPSHOT, snapshot, .files = ON_INSTANCE, .fill = fill_snapshot);
+ROW(migrate_to_dev, MIGRATE_TO_DEV, migrate, .files = ON_INSTANCE,
+    .fill = fill_migrate, .migrates = true);
+ROW(migrate_to_sys, MIGRATE_TO_SYS, migrate, .files = ON_INSTANCE,
+    .fill = fill_migrate, .migrates = true);
+ROW(verify, VERIFY, verify, .files = ON_INSTANCE, .fill = fill_none);
+ROW(stats, STATS, stats, .files = ON_INSTANCE, .fill = fill_none);
+ROW(sabotage, SABOTAGE, sabotage, .files = ON_INSTANCE, .fill = fill_none,
+    .needs = HOTMIRROR_HAS_SABOTAGE);
+
+FIXTURE_SETUP(abi)
+{
+	RIG_SETUP(&self->rig, HM_ANY);
+	if (variant->needs & ~self->rig.q.features)
+		SKIP(return, "module loaded without sabotage=1");
+	if (variant->migrates && self->rig.kind == HOTMIRROR_DAX)
+		SKIP(return, "no private and no coherent memory on this kernel");
+	self->mem = hm_map(MIRRORED_PAGES);
+	self->buf = hm_map(MIRRORED_PAGES);
+	ASSERT_NE(NULL, self->mem);
+	ASSERT_NE(NULL, self->buf);
+	must(hm_mirror(self->rig.fd, self->mem, MIRRORED_PAGES * self->rig.page, 0,
+		       &self->range));
+}
+
+FIXTURE_TEARDOWN(abi)
+{
+	rig_teardown(_metadata, &self->rig);
+}
+
+/* A struct with which the call succeeds. */
+static void good(union arg *arg, const abi_data *self,
+		 const FIXTURE_VARIANT(abi) *variant)
+{
+	memset(arg, 0, sizeof(*arg));
+	arg->head.size = variant->size;
+	variant->fill(arg, self);
+}
+
+/* The file that takes the ioctl, and the one that must not. */
+static int right_file(const abi_data *self, const FIXTURE_VARIANT(abi) *variant)
+{
+	return variant->files & ON_CONTROL ? self->rig.control : self->rig.fd;
+}
+
+TEST_F(abi, exact_size_is_accepted)
+{
+	union arg arg;
+
+	good(&arg, self, variant);
+	must(hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+	EXPECT_EQ(variant->size, arg.size);
+}
+
+TEST_F(abi, too_short_is_einval)
+{
+	static const int less[] = { 1, 4, 8 };
+	union arg arg;
+
+	for (size_t i = 0; i < ARRAY_SIZE(less); i++) {
+		good(&arg, self, variant);
+		arg.head.size = variant->size - less[i];
+		must_err(EINVAL, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+	}
+	arg.head.size = 0;
+	must_err(EINVAL, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+}
+
+/* An old module serves a newer program as long as that asks for nothing new. */
+TEST_F(abi, zero_tail_is_accepted_and_untouched)
+{
+	union arg arg;
+
+	good(&arg, self, variant);
+	arg.head.size = sizeof(arg);
+	must(hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+	EXPECT_EQ(sizeof(arg), arg.size);
+	expect_zero(arg.bytes + variant->size, sizeof(arg) - variant->size);
+}
+
+TEST_F(abi, non_zero_tail_is_e2big)
+{
+	union arg arg;
+
+	good(&arg, self, variant);
+	arg.head.size = variant->size + 8;
+	arg.bytes[variant->size + 7] = 1;
+	must_err(E2BIG, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+	good(&arg, self, variant);
+	arg.head.size = sizeof(arg);
+	arg.bytes[sizeof(arg) - 1] = 1;
+	must_err(E2BIG, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+}
+
+TEST_F(abi, unknown_flag_is_einval)
+{
+	union arg arg;
+
+	for (int bit = 0; bit < 32; bit++) {
+		if (variant->flags & 1U << bit)
+			continue;
+		good(&arg, self, variant);
+		arg.head.flags = 1U << bit;
+		must_err(EINVAL, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+	}
+}
+
+TEST_F(abi, non_zero_reserved_is_einval)
+{
+	union arg arg;
+
+	/* Not a skip: nothing is left untested. */
+	if (!variant->reserved)
+		return;
+	good(&arg, self, variant);
+	arg.bytes[variant->reserved + 3] = 0x80;
+	must_err(EINVAL, hm_ioctl(right_file(self, variant), variant->cmd, &arg));
+}
+
+TEST_F(abi, bad_pointer_is_efault)
+{
+	int fd = right_file(self, variant);
+	char *edge = hm_map(1) + self->rig.page;	/* then comes a guard page */
+	__u32 size = variant->size;
+	union arg arg;
+
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, NULL));
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge));
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, (void *)-4096L));
+	/* The size can be read, the rest cannot. */
+	memcpy(edge - 8, &size, sizeof(size));
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge - 8));
+	/* Everything can be read, the output cannot be written. */
+	good(&arg, self, variant);
+	memcpy(edge - self->rig.page, &arg, sizeof(arg));
+	ASSERT_EQ(0, mprotect(edge - self->rig.page, self->rig.page, PROT_READ));
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge - self->rig.page));
+}
+
+TEST_F(abi, wrong_kind_of_file_is_enotty)
+{
+	union arg arg;
+
+	good(&arg, self, variant);
+	if (!(variant->files & ON_CONTROL))
+		must_err(ENOTTY, hm_ioctl(self->rig.control, variant->cmd, &arg));
+	if (!(variant->files & ON_INSTANCE))
+		must_err(ENOTTY, hm_ioctl(self->rig.fd, variant->cmd, &arg));
+	if (variant->files == (ON_CONTROL | ON_INSTANCE))
+		must(hm_ioctl(self->rig.fd, variant->cmd, &arg));
+}
+
+FIXTURE(ioctl) {
+	struct hm_rig rig;
+};
+
+FIXTURE_SETUP(ioctl)
+{
+	RIG_SETUP(&self->rig, HM_ANY);
+}
+
+FIXTURE_TEARDOWN(ioctl)
+{
+	rig_teardown(_metadata, &self->rig);
+}
+
+/* A bad number says so before anything else about the call is looked at. */
+TEST_F(ioctl, unknown_number_is_enotty)
+{
+	static const unsigned int unknown[] = {
+		HOTMIRROR_IO(0x02), HOTMIRROR_IO(0x12), HOTMIRROR_IO(0x2f),
+		HOTMIRROR_IO(0xff), _IO(HOTMIRROR_IOC_TYPE - 1, 0x00),
+		_IOWR(HOTMIRROR_IOC_TYPE, 0x00, struct hotmirror_query), 0, -1U,
+	};
+	struct hotmirror_query arg = { .size = sizeof(arg) };
+
+	for (size_t i = 0; i < ARRAY_SIZE(unknown); i++) {
+		must_err(ENOTTY, hm_ioctl(self->rig.control, unknown[i], &arg));
+		must_err(ENOTTY, hm_ioctl(self->rig.fd, unknown[i], &arg));
+		must_err(ENOTTY, hm_ioctl(self->rig.fd, unknown[i], NULL));
+	}
+}
+
+/* "How far did it get" is answered on failure, too. */
+TEST_F(ioctl, outputs_are_written_on_failure)
+{
+	struct hotmirror_access out = {};
+	size_t page = self->rig.page;
+	char *mem = hm_map(3);
+	char buf[3 * page];
+
+	ASSERT_NE(NULL, mem);
+	must(hm_mirror(self->rig.fd, mem, 3 * page, 0, NULL));
+	hm_fill(mem, 3 * page, 1);
+	ASSERT_EQ(0, munmap(mem + 2 * page, page));
+	must_err(EFAULT, hm_access(self->rig.fd, HOTMIRROR_READ, mem + 10, buf,
+				   3 * page - 20, &out));
+	EXPECT_EQ(2 * page - 10, out.done);
+	EXPECT_LE(1, out.faults);
+}
+
+HM_TEST_MAIN

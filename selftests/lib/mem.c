@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "mem.h"
+
+size_t hm_page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+void *hm_map(size_t pages)
+{
+	size_t page = hm_page_size();
+	size_t length = pages * page;
+	char *p;
+
+	p = mmap(NULL, length + 2 * page, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return NULL;
+	p += page;
+	if (mprotect(p, length, PROT_READ | PROT_WRITE))
+		return NULL;
+	/* EINVAL from a kernel without huge pages is as good. */
+	if (madvise(p, length, MADV_NOHUGEPAGE) && errno != EINVAL)
+		return NULL;
+	return p;
+}
+
+/* Every page differs from every other, and never holds a run of zeroes. */
+static unsigned char pattern(size_t offset, unsigned int seed)
+{
+	size_t x = (offset + 1) * 2654435761U + seed * 40503U;
+
+	return (x >> 13 ^ x >> 5) | 1;
+}
+
+void hm_fill(void *mem, size_t length, unsigned int seed)
+{
+	unsigned char *p = mem;
+
+	for (size_t i = 0; i < length; i++)
+		p[i] = pattern(i, seed);
+}
+
+ssize_t hm_differs(const void *mem, size_t length, unsigned int seed)
+{
+	const unsigned char *p = mem;
+
+	for (size_t i = 0; i < length; i++)
+		if (p[i] != pattern(i, seed))
+			return i;
+	return -1;
+}
+
+ssize_t hm_not_zero(const void *mem, size_t length)
+{
+	const unsigned char *p = mem;
+
+	for (size_t i = 0; i < length; i++)
+		if (p[i])
+			return i;
+	return -1;
+}
+
+/* Where a faulting CPU access of this thread goes on. */
+static __thread sigjmp_buf *resume;
+
+static void on_fault(int sig)
+{
+	if (resume)
+		siglongjmp(*resume, sig);
+	/* Not ours: die of it. */
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void catch_faults(void)
+{
+	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+/* Byte by byte and volatile: every byte is really accessed, in this order. */
+static void copy_bytes(volatile char *to, const volatile char *from, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		to[i] = from[i];
+}
+
+static int guarded_copy(void *to, const void *from, size_t length)
+{
+	sigjmp_buf env;
+	int sig;
+
+	catch_faults();
+	sig = sigsetjmp(env, 1);
+	if (!sig) {
+		resume = &env;
+		copy_bytes(to, from, length);
+	}
+	resume = NULL;
+	return sig;
+}
+
+int hm_cpu_read(const void *from, void *to, size_t length)
+{
+	return guarded_copy(to, from, length);
+}
+
+int hm_cpu_write(void *to, const void *from, size_t length)
+{
+	return guarded_copy(to, from, length);
+}
+
+int hm_cpu_touch(const void *p)
+{
+	char byte;
+
+	return guarded_copy(&byte, p, 1);
+}
+
+int hm_cpu_dirty(void *p)
+{
+	char byte = 0x5a;
+
+	return guarded_copy(p, &byte, 1);
+}
+
+int hm_gup_read(const void *from, void *to, size_t length)
+{
+	struct iovec local = { to, length };
+	struct iovec remote = { (void *)from, length };
+	ssize_t n = process_vm_readv(getpid(), &local, 1, &remote, 1, 0);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == length ? 0 : -EFAULT;
+}
+
+int hm_hold(struct hm_hold *h, void *addr, size_t length)
+{
+	struct iovec iov = { addr, length };
+	ssize_t n;
+	int err;
+
+	if (pipe2(h->pipe, O_CLOEXEC | O_NONBLOCK))
+		return -errno;
+	n = vmsplice(h->pipe[1], &iov, 1, 0);
+	if (n == (ssize_t)length)
+		return 0;
+	err = n < 0 ? -errno : -ENOBUFS;
+	hm_unhold(h);
+	return err;
+}
+
+void hm_unhold(struct hm_hold *h)
+{
+	close(h->pipe[0]);
+	close(h->pipe[1]);
+	h->pipe[0] = -1;
+	h->pipe[1] = -1;
+}

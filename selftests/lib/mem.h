@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Memory under test: mappings, contents that tell where they belong, and CPU
+ * accesses that report a signal instead of dying of it.
+ */
+#ifndef HOTMIRROR_LIB_MEM_H
+#define HOTMIRROR_LIB_MEM_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+size_t hm_page_size(void);
+
+/*
+ * Private anonymous memory, not yet touched, never a huge page, with an
+ * inaccessible page on each side so that nothing merges with it; NULL if there
+ * is none. Freed by the end of the test's process.
+ */
+void *hm_map(size_t pages);
+
+/* Fill with bytes that depend on @seed and on their offset. */
+void hm_fill(void *mem, size_t length, unsigned int seed);
+/* Offset of the first byte that hm_fill() would have made different, -1 if none. */
+ssize_t hm_differs(const void *mem, size_t length, unsigned int seed);
+ssize_t hm_not_zero(const void *mem, size_t length);
+
+/* CPU accesses: 0, or the number of the signal that they got. */
+int hm_cpu_read(const void *from, void *to, size_t length);
+int hm_cpu_write(void *to, const void *from, size_t length);
+/* Of one byte, for its fault. */
+int hm_cpu_touch(const void *p);
+int hm_cpu_dirty(void *p);
+
+/*
+ * An access by get_user_pages(): 0 or -errno. The references are dropped at once
+ * (process_vm_readv() of this process).
+ */
+int hm_gup_read(const void *from, void *to, size_t length);
+/*
+ * Hold references to the pages of [addr, addr + length) by vmsplice() into a
+ * pipe until hm_unhold(). 0 or -errno.
+ */
+struct hm_hold {
+	int pipe[2];
+};
+int hm_hold(struct hm_hold *h, void *addr, size_t length);
+void hm_unhold(struct hm_hold *h);
+
+#endif /* HOTMIRROR_LIB_MEM_H */

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Threads, processes and waits with a limit.
+ *
+ * Whatever may be held by the kernel (a device access in a user fault, a process
+ * that is to be killed) runs in a thread or a process of its own, is waited for
+ * with a limit, and shows its kernel stack when the limit is reached.
+ */
+#ifndef HOTMIRROR_LIB_TASK_H
+#define HOTMIRROR_LIB_TASK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* Milliseconds of CLOCK_MONOTONIC at which a wait of @limit_ms ends. */
+long long hm_deadline(int limit_ms);
+/* Milliseconds left, never negative: fit for poll(). */
+int hm_left(long long deadline);
+/* Give way between two looks at something that cannot be polled. */
+void hm_pause(void);
+
+/* State letter of a thread (of any process), 0 if it is gone. */
+char hm_task_state(pid_t tid);
+/* Wait until the thread sleeps (S or D); -ETIMEDOUT, -ESRCH. */
+int hm_wait_asleep(pid_t tid);
+/* Print state, syscall and kernel stack of every thread of @pid to stderr. */
+void hm_show_tasks(pid_t pid);
+
+/*
+ * End this process with a report if it has not stopped the watchdog within
+ * @limit_ms: the harness would kill it, but could not say where it hung.
+ */
+int hm_watchdog_start(int limit_ms);
+
+/* A function call in a thread of its own. */
+struct hm_async {
+	pthread_t thread;
+	pid_t tid;
+	int started;		/* eventfd: the thread knows its tid */
+	int ended;		/* eventfd: @result is valid */
+	long (*fn)(void *arg);
+	void *arg;
+	long result;
+};
+
+int hm_async_start(struct hm_async *a, long (*fn)(void *arg), void *arg);
+/* Whether it has returned, without waiting. */
+bool hm_async_done(const struct hm_async *a);
+/* Its result in @result; -ETIMEDOUT with a report if it does not come back. */
+int hm_async_join(struct hm_async *a, int limit_ms, long *result);
+
+/* A process that does what it is told and tells what it did. */
+struct hm_child {
+	pid_t pid;
+	int pidfd;
+	int to;			/* written by the parent */
+	int from;		/* read by the parent */
+};
+
+/* In the child: its two ends. hm_hear() ends the process when the parent is gone. */
+struct hm_parent {
+	int to;
+	int from;
+};
+
+/* Fork; the child runs @fn and exits with its result. */
+int hm_child_start(struct hm_child *c, int (*fn)(struct hm_parent *p, void *arg),
+		   void *arg);
+/* Numbers between the two, in either direction; -ETIMEDOUT, -EPIPE. */
+int hm_child_tell(struct hm_child *c, long value);
+int hm_child_hear(struct hm_child *c, long *value);
+void hm_tell(struct hm_parent *p, long value);
+long hm_hear(struct hm_parent *p);
+/* A duplicate of the child's file descriptor @fd. */
+int hm_child_getfd(struct hm_child *c, int fd);
+int hm_child_kill(struct hm_child *c, int sig);
+/* Wait for its end, with a report at the limit; @status as of waitpid(). */
+int hm_child_wait(struct hm_child *c, int *status);
+/* Kill and reap, whatever its state; for clean-up. */
+void hm_child_end(struct hm_child *c);
+
+#endif /* HOTMIRROR_LIB_TASK_H */

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * userfaultfd as the gate inside the core kernel: a device access to a missing
+ * or write-protected page sleeps in handle_userfault() until the test says so.
+ */
+#ifndef HOTMIRROR_LIB_UFFD_H
+#define HOTMIRROR_LIB_UFFD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct hm_fault {
+	unsigned long addr;	/* page aligned */
+	bool write;
+	bool wp;		/* write-protected, not missing */
+};
+
+/* A userfaultfd of this process, or -errno; ENOSYS and EPERM are reasons to skip. */
+int hm_uffd_open(void);
+/* Faults of [addr, addr + length) are ours: missing pages, or writes if @wp. */
+int hm_uffd_register(int uffd, void *addr, size_t length, bool wp);
+int hm_uffd_protect(int uffd, void *addr, size_t length, bool on);
+
+/* The next fault, within HM_LIMIT_MS; -ETIMEDOUT. */
+int hm_uffd_wait(int uffd, struct hm_fault *f);
+/* Whether a fault waits to be read, without waiting. */
+bool hm_uffd_pending(int uffd);
+
+/* Resolve a missing page with a copy of @from and wake who waits for it. */
+int hm_uffd_copy(int uffd, void *addr, const void *from, size_t length);
+/* Wake who waits in the range without resolving anything: the fault is retried. */
+int hm_uffd_wake(int uffd, void *addr, size_t length);
+
+#endif /* HOTMIRROR_LIB_UFFD_H */
