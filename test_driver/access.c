@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The device's loads and stores. They go through the device page table and use the
+ * pfn only: the entry is valid as long as the driver lock is held (claim S3).
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include "compat.h"
+#include "hotmirror.h"
+#include "trace.h"
+
+enum hotmirror_direction { HOTMIRROR_LOAD, HOTMIRROR_STORE, HOTMIRROR_TOUCH };
+
+/**
+ * hotmirror_fault_in - take one CPU page fault on behalf of the device
+ * @op: the running operation
+ * @addr: the page
+ * @write: for writing
+ *
+ * get_user_pages_remote() without pages may drop mmap_lock, hence wait for
+ * userfaultfd on every kernel, and obeys signals, hence can be woken by unplug.
+ *
+ * Return: 0 (walk again), -ENODEV, -EFAULT, -EHWPOISON, -ENOMEM, -ERESTARTSYS.
+ */
+int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write)
+{
+	unsigned int flags = FOLL_INTERRUPTIBLE | FOLL_HWPOISON |
+			     FOLL_HONOR_NUMA_FAULT | (write ? FOLL_WRITE : 0);
+	struct hotmirror_sleeper *sleeper;
+	u64 begin = ktime_get_ns();
+	int locked = 1;
+	long ret;
+
+	sleeper = hotmirror_sleep_begin(op->inst);
+	if (IS_ERR(sleeper))
+		return PTR_ERR(sleeper);
+	ret = mmap_read_lock_killable(op->mm);
+	if (!ret) {
+		ret = get_user_pages_remote(op->mm, addr, 1, flags, NULL,
+					    &locked);
+		if (locked)
+			mmap_read_unlock(op->mm);
+	}
+	hotmirror_sleep_end(op->inst, sleeper);
+
+	begin = ktime_get_ns() - begin;
+	op->faults++;
+	op->fault_ns += begin;
+	if (READ_ONCE(op->inst->target) != HOTMIRROR_LIVE)
+		ret = -ENODEV;
+	else if (ret == -EINTR || (ret >= 0 && signal_pending(current)))
+		ret = -ERESTARTSYS;
+	else if (ret >= 0 || ret == -EAGAIN || ret == -EBUSY)
+		ret = 0;
+	trace_hotmirror_fault(op->inst->id, addr, write, begin, ret);
+	return ret;
+}
+
+/* Populate what the operation still needs from this address on. */
+static int hotmirror_access_populate(struct hotmirror_op *op,
+				     unsigned long addr, bool write)
+{
+	unsigned long page = addr & PAGE_MASK;
+	struct hotmirror_range *range;
+	unsigned long end;
+	int ret;
+
+	range = hotmirror_range_find(op->file, page);
+	if (!range)
+		return -ENOENT;
+	end = min3(op->end, range->end, (page & PMD_MASK) + PMD_SIZE);
+	ret = hotmirror_populate(op, range, page, end, write);
+	hotmirror_range_put(range);
+	/* If the range went away under us another one may cover the address. */
+	return ret == -ENOENT ? 0 : ret;
+}
+
+/* Where the kernel finds the bytes of a pfn; the private kind has them elsewhere. */
+static void *hotmirror_kaddr(struct hotmirror_op *op, unsigned long pfn)
+{
+	if (op->inst->kind == HOTMIRROR_PRIVATE &&
+	    hotmirror_devmem_owns(op->inst, pfn))
+		return page_address(hotmirror_devmem_data(op->inst, pfn));
+	return __va(PFN_PHYS(pfn));
+}
+
+/*
+ * The one place that touches the struct page of a mirrored pfn: a device store to a
+ * writable but clean PTE (after MADV_FREE, after swap-in by a read) would be lost
+ * at reclaim. It is allowed because the invalidation that would end the page's life
+ * has to wait for the driver lock.
+ */
+static void hotmirror_mark_dirty(struct hotmirror_op *op, unsigned long pfn)
+{
+	struct folio *folio = page_folio(pfn_to_page(pfn));
+
+	if (op->file->sabotage & HOTMIRROR_SABOTAGE_DROP_DIRTY)
+		return;
+	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
+		folio_mark_dirty(folio);
+}
+
+/*
+ * One access within one page, under the driver lock.
+ *
+ * Return: 0, -EAGAIN (no entry that allows it: populate), -EFAULT (the memory has
+ * no direct map), -EPERM (sabotaged: the entry may be stale).
+ */
+static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
+				  void *bounce, size_t n,
+				  enum hotmirror_direction dir)
+{
+	unsigned long wanted = HOTMIRROR_ENTRY_VALID, entry;
+	char *kaddr, probe;
+
+	if (dir == HOTMIRROR_STORE)
+		wanted |= HOTMIRROR_ENTRY_WRITE;
+	entry = hotmirror_dpt_get(op->file, addr);
+	if ((entry & wanted) != wanted)
+		return -EAGAIN;
+	if (op->file->unsafe)
+		return -EPERM;
+	kaddr = hotmirror_kaddr(op, entry >> PAGE_SHIFT);
+	kaddr += offset_in_page(addr);
+	if (dir == HOTMIRROR_LOAD ? copy_from_kernel_nofault(bounce, kaddr, n) :
+				    copy_from_kernel_nofault(&probe, kaddr, 1)) {
+		op->file->stats.unreadable++;
+		return -EFAULT;
+	}
+	if (dir == HOTMIRROR_LOAD) {
+		op->file->stats.reads += n;
+		return 0;
+	}
+	memcpy(kaddr, bounce, n);
+	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	op->file->stats.writes += n;
+	return 0;
+}
+
+/* One access within one page: populate until the entry is there. */
+static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
+				 void *bounce, size_t n,
+				 enum hotmirror_direction dir)
+{
+	int ret;
+
+	for (;;) {
+		if (!hotmirror_enter(op->inst))
+			return -ENODEV;
+		mutex_lock(&op->file->lock);
+		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
+		mutex_unlock(&op->file->lock);
+		hotmirror_leave(op->inst);
+		if (ret != -EAGAIN)
+			return ret;
+		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
+		if (ret)
+			return ret;
+		if (signal_pending(current))
+			return -ERESTARTSYS;
+	}
+}
+
+/* Page by page through a bounce buffer: user memory is touched outside all locks. */
+static int hotmirror_access_range(struct hotmirror_op *op,
+				  struct hotmirror_access *access, void *bounce,
+				  enum hotmirror_direction dir)
+{
+	while (access->done < access->length) {
+		unsigned long addr = access->addr + access->done;
+		void __user *buf = u64_to_user_ptr(access->buf + access->done);
+		size_t n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
+				 access->length - access->done);
+		int ret;
+
+		if (dir == HOTMIRROR_STORE && copy_from_user(bounce, buf, n))
+			return -EFAULT;
+		ret = hotmirror_access_page(op, addr, bounce, n, dir);
+		if (ret)
+			return ret;
+		if (dir == HOTMIRROR_LOAD && copy_to_user(buf, bounce, n))
+			return -EFAULT;
+		access->done += n;
+		if (signal_pending(current))
+			return access->done < access->length ? -ERESTARTSYS : 0;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* Populate only: one leaf at a time, without touching the memory. */
+static int hotmirror_prefetch_range(struct hotmirror_op *op,
+				    struct hotmirror_access *access, bool write)
+{
+	unsigned long addr, next;
+	int ret;
+
+	for (addr = op->start; addr < op->end; addr = next) {
+		struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
+
+		if (!range)
+			return -ENOENT;
+		next = min3(op->end, range->end, (addr & PMD_MASK) + PMD_SIZE);
+		ret = hotmirror_populate(op, range, addr, next, write);
+		hotmirror_range_put(range);
+		if (ret == -ENOENT)
+			next = addr;	/* look for another range */
+		else if (ret)
+			return ret;
+		else
+			access->done = min(next - access->addr, access->length);
+		cond_resched();
+	}
+	return 0;
+}
+
+static void hotmirror_account(struct hotmirror_op *op,
+			      struct hotmirror_access *access, bool write, int ret)
+{
+	struct hotmirror_stats *stats = &op->file->stats;
+
+	access->faults = op->faults;
+	access->retries = op->retries;
+	mutex_lock(&op->file->lock);
+	stats->populates += !!op->entries;
+	stats->retries += op->retries;
+	stats->faults += op->faults;
+	stats->fault_ns += op->fault_ns;
+	mutex_unlock(&op->file->lock);
+	if (op->entries || op->retries || op->faults)
+		trace_hotmirror_populate(op, write,
+					 ktime_get_ns() - op->begin_ns, ret);
+}
+
+static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
+			    enum hotmirror_direction dir)
+{
+	bool write = dir == HOTMIRROR_STORE ||
+		     access->flags & HOTMIRROR_ACCESS_WRITE;
+	void *bounce = NULL;
+	struct hotmirror_op op;
+	int ret;
+
+	access->done = 0;
+	access->faults = 0;
+	access->retries = 0;
+	ret = hotmirror_op_begin(&op, filp, access->addr, access->length);
+	if (ret)
+		return ret;
+	if (dir == HOTMIRROR_TOUCH) {
+		ret = hotmirror_prefetch_range(&op, access, write);
+	} else {
+		bounce = kmalloc(PAGE_SIZE, GFP_KERNEL_ACCOUNT);
+		ret = bounce ? hotmirror_access_range(&op, access, bounce, dir) :
+			       -ENOMEM;
+		kfree(bounce);
+	}
+	hotmirror_account(&op, access, write, ret);
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+/* HOTMIRROR_READ */
+int hotmirror_read(struct file *filp, void *arg)
+{
+	return hotmirror_access(filp, arg, HOTMIRROR_LOAD);
+}
+
+/* HOTMIRROR_WRITE */
+int hotmirror_write(struct file *filp, void *arg)
+{
+	return hotmirror_access(filp, arg, HOTMIRROR_STORE);
+}
+
+/* HOTMIRROR_PREFETCH */
+int hotmirror_prefetch(struct file *filp, void *arg)
+{
+	struct hotmirror_access *access = arg;
+
+	if (access->buf)
+		return -EINVAL;
+	return hotmirror_access(filp, arg, HOTMIRROR_TOUCH);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels that the module builds on. The rest of the
+ * module is written for 7.3; what an older kernel lacks or spells differently is
+ * given the 7.3 form here. HAVE_* come from Kbuild, which greps the headers.
+ */
+#ifndef _HOTMIRROR_COMPAT_H
+#define _HOTMIRROR_COMPAT_H
+
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+
+/* 6.14: the pgmap moved from struct page to struct folio. */
+#ifndef HAVE_PAGE_PGMAP
+static inline struct dev_pagemap *page_pgmap(const struct page *page)
+{
+	return page->pgmap;
+}
+#endif
+
+/* 7.0: zone_device_page_init() is told the pgmap and the order. */
+#ifndef HAVE_PAGE_INIT_PGMAP
+static inline void hotmirror_page_init(struct page *page,
+				       struct dev_pagemap *pgmap,
+				       unsigned int order)
+{
+	zone_device_page_init(page);
+}
+
+#define zone_device_page_init hotmirror_page_init
+#endif
+
+/* 7.0: dev_pagemap_ops frees folios; before, pages. */
+#ifdef HAVE_FOLIO_FREE
+#define HOTMIRROR_DEFINE_FOLIO_FREE(fn)
+#define HOTMIRROR_FOLIO_FREE(fn)	.folio_free = fn
+#else
+#define HOTMIRROR_DEFINE_FOLIO_FREE(fn)		\
+static void fn##_page(struct page *page)	\
+{						\
+	fn(page_folio(page));			\
+}
+#define HOTMIRROR_FOLIO_FREE(fn)	.page_free = fn##_page
+#endif
+
+/*
+ * 6.15: dax pages are mapped with a reference and a mapcount. Before, a devmap PTE
+ * holds neither; a writable shared VMA without ->page_mkwrite gets a writable PTE
+ * at once, so @write needs no further step there.
+ */
+#ifndef HAVE_INSERT_PAGE_MKWRITE
+#include <linux/pfn_t.h>
+
+static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
+						 struct page *page, bool write)
+{
+	return vmf_insert_mixed(vmf->vma, vmf->address,
+				__pfn_to_pfn_t(page_to_pfn(page),
+					       PFN_DEV | PFN_MAP));
+}
+#endif
+
+/* 6.2: get_user_pages_remote() can be interrupted by any signal. */
+#ifndef HAVE_FOLL_INTERRUPTIBLE
+#define FOLL_INTERRUPTIBLE	0
+#endif
+
+#endif /* _HOTMIRROR_COMPAT_H */

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * test_hotmirror: what the source files share.
+ *
+ *   control file ── owns ──> instance <── open files, each a mirror of an mm
+ *                            │                 │
+ *                            device memory     ranges (interval notifiers)
+ *                            (pgmap)           device page table (leaves)
+ *
+ * Locks, outermost first:
+ *   control->lock     the instances of a control file
+ *   inst->lock        its files; the pgmap against memunmap_pages()
+ *   mmap_lock         of the mirrored mm
+ *   file->lock        the driver lock of claim S1: the device page table and the
+ *                     list of ranges. The invalidate callback takes it, so no
+ *                     allocation, fault or copy from user space happens under it.
+ *   inst->state_lock, inst->mem_lock   spinlocks, innermost
+ */
+#ifndef _HOTMIRROR_H
+#define _HOTMIRROR_H
+
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/kref.h>
+#include <linux/memremap.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "test_hotmirror_uapi.h"
+
+struct hmm_range;
+struct hotmirror_sleeper;
+
+/* Pages in one leaf of the device page table: what one PMD spans. */
+#define HOTMIRROR_LEAF_PAGES	(1UL << (PMD_SHIFT - PAGE_SHIFT))
+
+/* An entry of the device page table: pfn << PAGE_SHIFT | flags. */
+#define HOTMIRROR_ENTRY_VALID	1UL
+#define HOTMIRROR_ENTRY_WRITE	2UL
+
+struct hotmirror_control {
+	struct mutex lock;		/* instances */
+	struct list_head instances;
+};
+
+struct hotmirror_instance {
+	struct device dev;
+	struct cdev cdev;
+	struct list_head node;		/* in hotmirror_control.instances */
+	u32 id;
+	u32 kind;
+	u64 bytes;
+	u64 align;
+
+	/* life: see unplug.c */
+	spinlock_t state_lock;		/* state, target, sleepers, when_ns */
+	u32 state;
+	u32 target;
+	atomic_t readers;
+	struct list_head sleepers;
+	wait_queue_head_t wait;		/* state changes, last reader, freed pages */
+	struct work_struct unplug_work;
+	u64 when_ns[HOTMIRROR_NR_STATES];
+	u64 disabling_ns;
+	unsigned long held;		/* pages the drain waits for */
+	bool skip_unmap;		/* sabotage */
+
+	struct mutex lock;		/* files, pgmap */
+	struct list_head files;
+	u32 nr_files;
+
+	/* device memory: see devmem.c, dax.c */
+	struct dev_pagemap pgmap;
+	struct resource *res;		/* private */
+	u64 arena_offset;		/* coherent, dax */
+	struct inode *inode;		/* dax: the shared one */
+	unsigned long first_pfn;
+	unsigned long nr_pages;
+	spinlock_t mem_lock;		/* used, nr_used, backing */
+	unsigned long *used;
+	unsigned long nr_used;
+	struct page **backing;		/* private: where the data is */
+	atomic64_t pages_to_ram;
+	atomic64_t pages_evicted;
+};
+
+struct hotmirror_file {
+	struct hotmirror_instance *inst;
+	struct mm_struct *mm;		/* mmgrab()bed, never mmget() */
+	struct list_head node;		/* in hotmirror_instance.files */
+
+	struct mutex lock;		/* the driver lock */
+	struct xarray leaves;
+	struct list_head ranges;
+	u32 nr_ranges;
+	u32 next_range;
+	u64 sabotage;
+	bool unsafe;			/* was ever sabotaged: no access any more */
+	struct hotmirror_stats stats;
+	atomic_t refused;		/* non-blockable invalidations */
+};
+
+/* One mirrored range, that is one interval notifier. */
+struct hotmirror_range {
+	struct mmu_interval_notifier notifier;
+	struct hotmirror_file *file;
+	struct list_head node;
+	struct kref ref;
+	u32 id;
+	unsigned long start;
+	unsigned long end;		/* exclusive */
+	bool dead;			/* removed; under file->lock */
+};
+
+struct hotmirror_leaf {
+	unsigned int present;
+	unsigned long entry[];
+};
+
+/* One running ioctl on a range of the opener's memory. */
+struct hotmirror_op {
+	struct hotmirror_file *file;
+	struct hotmirror_instance *inst;
+	struct mm_struct *mm;		/* mmget()ed */
+	unsigned long start;		/* page aligned */
+	unsigned long end;
+	unsigned long nr;		/* elements of pfns and dst */
+	unsigned long *pfns;
+	unsigned long *dst;
+	u64 begin_ns;
+	u64 fault_ns;
+	u32 entries;
+	u32 retries;
+	u32 faults;
+};
+
+/* main.c */
+extern bool hotmirror_may_sabotage;
+extern struct workqueue_struct *hotmirror_wq;
+extern const struct class hotmirror_class;
+extern dev_t hotmirror_devt;
+extern const struct file_operations hotmirror_control_fops;
+void hotmirror_count(int objects);
+
+/* ioctl.c */
+struct hotmirror_ioctl {
+	unsigned int cmd;
+	u32 min_size;			/* of the first published struct */
+	u32 size;
+	u32 flags;			/* allowed in the struct's flags */
+	int (*fn)(struct file *filp, void *arg);
+};
+
+long hotmirror_ioctl(const struct hotmirror_ioctl *table, size_t n,
+		     struct file *filp, unsigned int cmd, unsigned long arg);
+int hotmirror_query(struct file *filp, void *arg);
+
+/* instance.c */
+struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug);
+void hotmirror_status(struct hotmirror_instance *inst,
+		      struct hotmirror_status *status);
+u32 hotmirror_nr_instances(void);
+void hotmirror_unplug_node(struct hotmirror_instance *inst);
+void hotmirror_unplugged(struct hotmirror_instance *inst);
+static inline void hotmirror_get(struct hotmirror_instance *inst)
+{
+	get_device(&inst->dev);
+}
+
+static inline void hotmirror_put(struct hotmirror_instance *inst)
+{
+	put_device(&inst->dev);
+}
+
+/* unplug.c */
+bool hotmirror_enter(struct hotmirror_instance *inst);
+void hotmirror_leave(struct hotmirror_instance *inst);
+void hotmirror_unplug_work(struct work_struct *work);
+void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target);
+int hotmirror_unplug_wait(struct hotmirror_instance *inst, u32 target, u64 ns);
+struct hotmirror_sleeper *hotmirror_sleep_begin(struct hotmirror_instance *inst);
+void hotmirror_sleep_end(struct hotmirror_instance *inst,
+			 struct hotmirror_sleeper *sleeper);
+void hotmirror_sleepers_exit(void);
+
+/* file.c */
+extern const struct file_operations hotmirror_fops;
+
+/* mirror.c */
+int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
+		       u64 length);
+void hotmirror_op_end(struct hotmirror_op *op);
+int hotmirror_mirror(struct file *filp, void *arg);
+int hotmirror_unmirror(struct file *filp, void *arg);
+void hotmirror_ranges_remove(struct hotmirror_file *file);
+struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
+					     unsigned long addr);
+void hotmirror_range_put(struct hotmirror_range *range);
+int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm);
+int hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
+		       unsigned long start, unsigned long end, bool write);
+
+/* invalidate.c */
+const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);
+bool hotmirror_has_two_pass(void);
+
+/* dpt.c: all but _reserve under file->lock */
+struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,
+					     unsigned long addr);
+unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr);
+void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
+		       unsigned long entry);
+unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
+				  unsigned long start, unsigned long end);
+void hotmirror_dpt_destroy(struct hotmirror_file *file);
+
+/* access.c */
+int hotmirror_read(struct file *filp, void *arg);
+int hotmirror_write(struct file *filp, void *arg);
+int hotmirror_prefetch(struct file *filp, void *arg);
+int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write);
+
+/* snapshot.c */
+int hotmirror_snapshot(struct file *filp, void *arg);
+int hotmirror_verify(struct file *filp, void *arg);
+
+/* arena.c */
+int hotmirror_arena_init(const char *spec);
+void hotmirror_arena_exit(void);
+int hotmirror_arena_alloc(u64 bytes, u64 *offset);
+void hotmirror_arena_free(u64 offset, u64 bytes);
+phys_addr_t hotmirror_arena_phys(u64 offset);
+u64 hotmirror_arena_bytes(void);
+u64 hotmirror_arena_unused(void);
+
+/* devmem.c */
+int hotmirror_devmem_plug(struct hotmirror_instance *inst);
+void hotmirror_devmem_unmap(struct hotmirror_instance *inst);
+void hotmirror_devmem_free(struct hotmirror_instance *inst);
+struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst);
+struct page *hotmirror_devmem_data(struct hotmirror_instance *inst,
+				   unsigned long pfn);
+bool hotmirror_devmem_owns(struct hotmirror_instance *inst, unsigned long pfn);
+
+/* migrate.c */
+int hotmirror_migrate_to_dev(struct file *filp, void *arg);
+int hotmirror_migrate_to_sys(struct file *filp, void *arg);
+vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf);
+void hotmirror_evict(struct hotmirror_instance *inst);
+
+/* dax.c */
+int hotmirror_dax_plug(struct hotmirror_instance *inst);
+void hotmirror_dax_free(struct hotmirror_instance *inst);
+void hotmirror_dax_open(struct hotmirror_instance *inst, struct file *filp);
+int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
+void hotmirror_dax_unmap(struct hotmirror_instance *inst);
+unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
+bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+#endif /* _HOTMIRROR_H */

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An instance: one device, /dev/hotmirrorN, with its memory. It is created here;
+ * unplug.c takes it apart; its struct stays until the last file is closed.
+ */
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include "compat.h"
+#include "hotmirror.h"
+
+static DEFINE_IDA(hotmirror_ids);
+/* Instances that are not gone. */
+static atomic_t hotmirror_plugged = ATOMIC_INIT(0);
+
+u32 hotmirror_nr_instances(void)
+{
+	return atomic_read(&hotmirror_plugged);
+}
+
+/* unplug.c, as the last thing: drop what hotmirror_plug() took for the instance. */
+void hotmirror_unplugged(struct hotmirror_instance *inst)
+{
+	hotmirror_put(inst);
+	module_put(THIS_MODULE);	/* module exit flushes the work item we are in */
+}
+
+/* The memory is unmapped and the node removed: the instance counts no more. */
+void hotmirror_unplug_node(struct hotmirror_instance *inst)
+{
+	cdev_device_del(&inst->cdev, &inst->dev);
+	atomic_dec(&hotmirror_plugged);
+}
+
+static void hotmirror_release(struct device *dev)
+{
+	struct hotmirror_instance *inst =
+		container_of(dev, struct hotmirror_instance, dev);
+
+	hotmirror_dax_free(inst);
+	hotmirror_devmem_free(inst);
+	ida_free(&hotmirror_ids, inst->id);
+	kfree(inst);
+	hotmirror_count(-1);
+}
+
+static int hotmirror_plug_check(struct hotmirror_plug *plug)
+{
+	u64 align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
+
+	switch (plug->kind) {
+	case HOTMIRROR_PRIVATE:
+	case HOTMIRROR_COHERENT:
+	case HOTMIRROR_DAX:
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (!plug->bytes || plug->bytes > HOTMIRROR_MAX_BYTES ||
+	    !IS_ALIGNED(plug->bytes, SUBSECTION_SIZE))
+		return -EINVAL;
+	if (plug->align && plug->align != align)
+		return -EINVAL;
+	if (plug->kind == HOTMIRROR_PRIVATE)
+		return IS_ENABLED(CONFIG_DEVICE_PRIVATE) ? 0 : -EOPNOTSUPP;
+	if (!hotmirror_arena_bytes())
+		return -EOPNOTSUPP;
+	if (plug->kind == HOTMIRROR_DAX && !IS_ENABLED(CONFIG_FS_DAX))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+static struct hotmirror_instance *
+hotmirror_instance_alloc(const struct hotmirror_plug *plug)
+{
+	struct hotmirror_instance *inst;
+	int id;
+
+	inst = kzalloc(sizeof(*inst), GFP_KERNEL);
+	if (!inst)
+		return ERR_PTR(-ENOMEM);
+	id = ida_alloc_max(&hotmirror_ids, HOTMIRROR_MAX_INSTANCES - 1,
+			   GFP_KERNEL);
+	if (id < 0) {
+		kfree(inst);
+		return ERR_PTR(id);
+	}
+	inst->id = id;
+	inst->kind = plug->kind;
+	inst->bytes = plug->bytes;
+	inst->align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
+	spin_lock_init(&inst->state_lock);
+	spin_lock_init(&inst->mem_lock);
+	mutex_init(&inst->lock);
+	INIT_LIST_HEAD(&inst->files);
+	INIT_LIST_HEAD(&inst->sleepers);
+	init_waitqueue_head(&inst->wait);
+	INIT_WORK(&inst->unplug_work, hotmirror_unplug_work);
+
+	device_initialize(&inst->dev);
+	inst->dev.class = &hotmirror_class;
+	inst->dev.devt = MKDEV(MAJOR(hotmirror_devt), MINOR(hotmirror_devt) + id);
+	inst->dev.release = hotmirror_release;
+	hotmirror_count(1);
+	return inst;
+}
+
+/**
+ * hotmirror_plug - create an instance with its memory and its device node
+ * @plug: as checked against the header; @plug->id is filled in
+ *
+ * Return: the instance with two references, one for the caller and one that
+ * unplug drops when the instance is gone; or an ERR_PTR().
+ */
+struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug)
+{
+	struct hotmirror_instance *inst;
+	int ret;
+
+	ret = hotmirror_plug_check(plug);
+	if (ret)
+		return ERR_PTR(ret);
+	inst = hotmirror_instance_alloc(plug);
+	if (IS_ERR(inst))
+		return inst;
+	ret = dev_set_name(&inst->dev, "hotmirror%u", inst->id);
+	if (ret)
+		goto put;
+	if (inst->kind == HOTMIRROR_DAX)
+		ret = hotmirror_dax_plug(inst);
+	if (!ret)
+		ret = hotmirror_devmem_plug(inst);
+	if (ret)
+		goto put;
+
+	inst->when_ns[HOTMIRROR_LIVE] = ktime_get_ns();
+	cdev_init(&inst->cdev, &hotmirror_fops);
+	inst->cdev.owner = THIS_MODULE;
+	ret = cdev_device_add(&inst->cdev, &inst->dev);
+	if (ret)
+		goto unmap;
+
+	__module_get(THIS_MODULE);	/* until the instance is gone */
+	hotmirror_get(inst);
+	atomic_inc(&hotmirror_plugged);
+	plug->id = inst->id;
+	return inst;
+
+unmap:
+	hotmirror_devmem_unmap(inst);
+put:
+	hotmirror_put(inst);
+	return ERR_PTR(ret);
+}
+
+/* Pages that the drain still waits for; 0 before anything could be left over. */
+static unsigned long hotmirror_held(struct hotmirror_instance *inst)
+{
+	if (inst->state < HOTMIRROR_INVALIDATED || inst->state == HOTMIRROR_GONE)
+		return 0;
+	if (inst->kind == HOTMIRROR_DAX)
+		return hotmirror_dax_held(inst);
+	return READ_ONCE(inst->nr_used);
+}
+
+/* HOTMIRROR_STATUS. inst->lock keeps the struct pages while they are counted. */
+void hotmirror_status(struct hotmirror_instance *inst,
+		      struct hotmirror_status *status)
+{
+	mutex_lock(&inst->lock);
+	spin_lock(&inst->state_lock);
+	status->state = inst->state;
+	status->target = inst->target;
+	status->sleepers = list_count_nodes(&inst->sleepers);
+	memcpy(status->when_ns, inst->when_ns, sizeof(status->when_ns));
+	status->disabling_ns = inst->disabling_ns;
+	spin_unlock(&inst->state_lock);
+	status->id = inst->id;
+	status->kind = inst->kind;
+	status->readers = atomic_read(&inst->readers);
+	status->mirrors = inst->nr_files;
+	status->bytes = inst->bytes;
+	status->align = inst->align;
+	status->arena_offset = inst->arena_offset;
+	status->pages = inst->nr_pages;
+	status->pages_used = READ_ONCE(inst->nr_used);
+	status->pages_held = hotmirror_held(inst);
+	mutex_unlock(&inst->lock);
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Migration between system memory and device memory, in both directions and for
+ * each of the four reasons: two ioctls, a CPU fault on a private page, unplug.
+ *
+ * The device page table is never updated here. Every migration invalidates the
+ * mirrors it concerns, ours included, and the next access populates again.
+ */
+#include <linux/fs.h>
+#include <linux/highmem.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "compat.h"
+#include "hotmirror.h"
+#include "trace.h"
+
+static enum migrate_vma_direction hotmirror_select(struct hotmirror_instance *inst)
+{
+	return inst->kind == HOTMIRROR_PRIVATE ? MIGRATE_VMA_SELECT_DEVICE_PRIVATE :
+						 MIGRATE_VMA_SELECT_DEVICE_COHERENT;
+}
+
+/* A page of system memory with the contents of one of ours, locked; NULL without memory. */
+static struct page *hotmirror_copy_to_sys(struct hotmirror_instance *inst,
+					  struct page *src)
+{
+	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
+
+	if (!page)
+		return NULL;
+	lock_page(page);
+	copy_highpage(page, hotmirror_devmem_data(inst, page_to_pfn(src)));
+	return page;
+}
+
+/* A page of ours with the contents of @src, or zeroes for a page not there yet. */
+static struct page *hotmirror_copy_to_dev(struct hotmirror_instance *inst,
+					  struct page *src)
+{
+	struct page *page = hotmirror_devmem_alloc(inst), *data;
+
+	if (!page)
+		return NULL;
+	data = hotmirror_devmem_data(inst, page_to_pfn(page));
+	if (src)
+		copy_highpage(data, src);
+	else
+		clear_highpage(data);
+	return page;
+}
+
+typedef struct page *(*hotmirror_copy_fn)(struct hotmirror_instance *inst,
+					  struct page *src);
+
+/* Give each page that was collected its target. No target: the page stays. */
+static void hotmirror_copy(struct hotmirror_instance *inst, unsigned long *src,
+			   unsigned long *dst, unsigned long n,
+			   hotmirror_copy_fn copy)
+{
+	unsigned long i;
+
+	for (i = 0; i < n; i++) {
+		struct page *page;
+
+		dst[i] = 0;
+		if (!(src[i] & MIGRATE_PFN_MIGRATE))
+			continue;
+		page = copy(inst, migrate_pfn_to_page(src[i]));
+		if (!page)
+			continue;
+		dst[i] = migrate_pfn(page_to_pfn(page));
+		/* For a page that is not there yet this asks for a writable PTE. */
+		if (src[i] & MIGRATE_PFN_WRITE || !migrate_pfn_to_page(src[i]))
+			dst[i] |= MIGRATE_PFN_WRITE;
+	}
+}
+
+static unsigned long hotmirror_moved(const unsigned long *src,
+				     const unsigned long *dst, unsigned long n)
+{
+	unsigned long i, moved = 0;
+
+	for (i = 0; i < n; i++)
+		moved += src[i] & MIGRATE_PFN_MIGRATE && dst[i];
+	return moved;
+}
+
+/* One piece, within one VMA and one leaf. Under mmap_lock. */
+static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start,
+				    unsigned long *end, u32 direction)
+{
+	struct migrate_vma args = {
+		.vma = vma_lookup(op->mm, start),
+		.src = op->pfns,
+		.dst = op->dst,
+		.start = start,
+		.pgmap_owner = op->inst,
+		.flags = direction == HOTMIRROR_TO_DEV ?
+			 MIGRATE_VMA_SELECT_SYSTEM : hotmirror_select(op->inst),
+	};
+	unsigned long moved;
+	int ret;
+
+	if (!args.vma)
+		return -EINVAL;
+	*end = min(*end, args.vma->vm_end);
+	args.end = *end;
+	ret = migrate_vma_setup(&args);
+	if (ret)
+		return ret;
+	hotmirror_copy(op->inst, args.src, args.dst, args.npages,
+		       direction == HOTMIRROR_TO_DEV ? hotmirror_copy_to_dev :
+						       hotmirror_copy_to_sys);
+	migrate_vma_pages(&args);
+	moved = hotmirror_moved(args.src, args.dst, args.npages);
+	migrate_vma_finalize(&args);
+	return moved;
+}
+
+static long hotmirror_migrate_locked(struct hotmirror_op *op,
+				     unsigned long start, unsigned long *end,
+				     u32 direction)
+{
+	u64 begin = ktime_get_ns();
+	long moved;
+
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	if (mmap_read_lock_killable(op->mm)) {
+		hotmirror_leave(op->inst);
+		return -ERESTARTSYS;
+	}
+	moved = hotmirror_migrate_piece(op, start, end, direction);
+	mmap_read_unlock(op->mm);
+	hotmirror_leave(op->inst);
+	if (moved >= 0)
+		trace_hotmirror_migrate(op->inst->id, direction, start, *end,
+					moved,
+					((*end - start) >> PAGE_SHIFT) - moved,
+					ktime_get_ns() - begin);
+	return moved;
+}
+
+static int hotmirror_migrate_range(struct hotmirror_op *op,
+				   struct hotmirror_migrate *migrate,
+				   u32 direction)
+{
+	unsigned long addr, end;
+	long moved;
+
+	for (addr = op->start; addr < op->end; addr = end) {
+		end = min(op->end, (addr & PMD_MASK) + PMD_SIZE);
+		moved = hotmirror_migrate_locked(op, addr, &end, direction);
+		if (moved < 0)
+			return moved;
+		migrate->moved += moved;
+		migrate->skipped += ((end - addr) >> PAGE_SHIFT) - moved;
+		if (signal_pending(current) && end < op->end)
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+static int hotmirror_migrate(struct file *filp, struct hotmirror_migrate *migrate,
+			     u32 direction)
+{
+	struct hotmirror_file *file = filp->private_data;
+	struct hotmirror_op op;
+	int ret;
+
+	migrate->moved = 0;
+	migrate->skipped = 0;
+	if (!IS_ALIGNED(migrate->addr | migrate->length, PAGE_SIZE))
+		return -EINVAL;
+	ret = hotmirror_op_begin(&op, filp, migrate->addr, migrate->length);
+	if (ret)
+		return ret;
+	ret = file->inst->kind == HOTMIRROR_DAX ? -EINVAL :
+	      hotmirror_migrate_range(&op, migrate, direction);
+	mutex_lock(&file->lock);
+	if (direction == HOTMIRROR_TO_DEV)
+		file->stats.pages_to_dev += migrate->moved;
+	else
+		file->stats.pages_to_sys += migrate->moved;
+	mutex_unlock(&file->lock);
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+/* HOTMIRROR_MIGRATE_TO_DEV */
+int hotmirror_migrate_to_dev(struct file *filp, void *arg)
+{
+	return hotmirror_migrate(filp, arg, HOTMIRROR_TO_DEV);
+}
+
+/* HOTMIRROR_MIGRATE_TO_SYS */
+int hotmirror_migrate_to_sys(struct file *filp, void *arg)
+{
+	return hotmirror_migrate(filp, arg, HOTMIRROR_TO_SYS);
+}
+
+/**
+ * hotmirror_migrate_to_ram - a CPU touched a private page: bring it back
+ * @vmf: the fault; @vmf->page is referenced, and on 7.3 locked, by do_swap_page()
+ *
+ * It works in every state of the instance: a page must not be lost because its
+ * device is going away. The page keeps the instance alive (pgmap reference).
+ *
+ * Return: 0, also if the page could not be isolated: the CPU faults again.
+ */
+vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
+{
+	struct hotmirror_instance *inst =
+		container_of(page_pgmap(vmf->page), struct hotmirror_instance,
+			     pgmap);
+	unsigned long src = 0, dst = 0, moved;
+	struct migrate_vma args = {
+		.vma = vmf->vma,
+		.src = &src,
+		.dst = &dst,
+		.start = vmf->address & PAGE_MASK,
+		.end = (vmf->address & PAGE_MASK) + PAGE_SIZE,
+		.pgmap_owner = inst,
+		.fault_page = vmf->page,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+	};
+	u64 begin = ktime_get_ns();
+	bool oom;
+
+	if (migrate_vma_setup(&args))
+		return VM_FAULT_SIGBUS;
+	hotmirror_copy(inst, &src, &dst, args.npages, hotmirror_copy_to_sys);
+	oom = src & MIGRATE_PFN_MIGRATE && !dst;
+	migrate_vma_pages(&args);
+	moved = hotmirror_moved(&src, &dst, args.npages);
+	migrate_vma_finalize(&args);
+	atomic64_add(moved, &inst->pages_to_ram);
+	trace_hotmirror_migrate(inst->id, HOTMIRROR_TO_RAM, args.start, args.end,
+				moved, 1 - moved, ktime_get_ns() - begin);
+	return oom ? VM_FAULT_OOM : 0;
+}
+
+/* Pages that one round of eviction handles at a time. */
+#define HOTMIRROR_EVICT_PAGES	256UL
+
+static void hotmirror_evict_piece(struct hotmirror_instance *inst,
+				  unsigned long *src, unsigned long *dst,
+				  unsigned long pfn, unsigned long n)
+{
+	unsigned long moved, used = READ_ONCE(inst->nr_used);
+	u64 begin = ktime_get_ns();
+
+	migrate_device_range(src, pfn, n);
+	hotmirror_copy(inst, src, dst, n, hotmirror_copy_to_sys);
+	migrate_device_pages(src, dst, n);
+	moved = hotmirror_moved(src, dst, n);
+	migrate_device_finalize(src, dst, n);
+	atomic64_add(moved, &inst->pages_evicted);
+	if (moved)
+		trace_hotmirror_migrate(inst->id, HOTMIRROR_EVICT, PFN_PHYS(pfn),
+					PFN_PHYS(pfn + n), moved,
+					min(used, n) - min(moved, min(used, n)),
+					ktime_get_ns() - begin);
+}
+
+/*
+ * Bring home every page that is not held; unplug calls again for the others. The
+ * copies need memory: without any, nothing moves and the next call tries again.
+ */
+void hotmirror_evict(struct hotmirror_instance *inst)
+{
+	unsigned long *src, *dst, i, n;
+
+	if (!READ_ONCE(inst->nr_used))
+		return;
+	src = kcalloc(HOTMIRROR_EVICT_PAGES, 2 * sizeof(*src), GFP_KERNEL);
+	if (!src)
+		return;
+	dst = src + HOTMIRROR_EVICT_PAGES;
+	for (i = 0; i < inst->nr_pages; i += n) {
+		n = min(HOTMIRROR_EVICT_PAGES, inst->nr_pages - i);
+		if (find_next_bit(inst->used, i + n, i) < i + n)
+			hotmirror_evict_piece(inst, src, dst, inst->first_pfn + i, n);
+		cond_resched();
+	}
+	kfree(src);
+}

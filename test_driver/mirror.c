@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The mirror: ranges of the opener's address space, and the loop that populates the
+ * device page table from the CPU's. This is the example of how a driver does it.
+ */
+#include <linux/file.h>
+#include <linux/hmm.h>
+#include <linux/magic.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "compat.h"
+#include "hotmirror.h"
+
+/**
+ * hotmirror_op_begin - prepare an ioctl on a range of the opener's memory
+ * @op: filled in; undone by hotmirror_op_end()
+ * @filp: the instance file
+ * @addr: first byte
+ * @length: bytes, not 0
+ *
+ * The range is widened to whole pages. A reference on the mm is held while the
+ * operation runs, and never by the file: a mirror must not keep a process's
+ * memory alive.
+ *
+ * Return: 0, -ENODEV, -EINVAL, -ESRCH or -ENOMEM.
+ */
+int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
+		       u64 length)
+{
+	struct hotmirror_file *file = filp->private_data;
+
+	memset(op, 0, sizeof(*op));
+	if (READ_ONCE(file->inst->target) != HOTMIRROR_LIVE)
+		return -ENODEV;
+	if (!length || addr + length < addr || addr + length > TASK_SIZE_MAX)
+		return -EINVAL;
+	op->file = file;
+	op->inst = file->inst;
+	op->begin_ns = ktime_get_ns();
+	op->start = addr & PAGE_MASK;
+	op->end = PAGE_ALIGN(addr + length);
+	op->nr = min((op->end - op->start) >> PAGE_SHIFT, HOTMIRROR_LEAF_PAGES);
+	op->pfns = kvcalloc(op->nr, 2 * sizeof(*op->pfns), GFP_KERNEL_ACCOUNT);
+	if (!op->pfns)
+		return -ENOMEM;
+	op->dst = op->pfns + op->nr;
+	if (!mmget_not_zero(file->mm)) {
+		kvfree(op->pfns);
+		return -ESRCH;
+	}
+	op->mm = file->mm;
+	return 0;
+}
+
+void hotmirror_op_end(struct hotmirror_op *op)
+{
+	mmput(op->mm);
+	kvfree(op->pfns);
+}
+
+static void hotmirror_range_free(struct kref *ref)
+{
+	kfree(container_of(ref, struct hotmirror_range, ref));
+	hotmirror_count(-1);
+}
+
+void hotmirror_range_put(struct hotmirror_range *range)
+{
+	kref_put(&range->ref, hotmirror_range_free);
+}
+
+/* The first range that covers an address, with a reference, or NULL. */
+struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
+					     unsigned long addr)
+{
+	struct hotmirror_range *range;
+
+	guard(mutex)(&file->lock);
+	list_for_each_entry(range, &file->ranges, node) {
+		if (addr < range->start || addr >= range->end)
+			continue;
+		kref_get(&range->ref);
+		return range;
+	}
+	return NULL;
+}
+
+/*
+ * Take a range out: mark it dead under the driver lock, so that a populate that
+ * still holds it stores nothing, then let go of the notifier without that lock,
+ * because the removal waits for running invalidations, which want it.
+ */
+static bool hotmirror_range_remove(struct hotmirror_file *file, u32 id, bool any)
+{
+	struct hotmirror_range *range, *found = NULL;
+
+	mutex_lock(&file->lock);
+	list_for_each_entry(range, &file->ranges, node) {
+		if (!any && range->id != id)
+			continue;
+		found = range;
+		list_del(&range->node);
+		file->nr_ranges--;
+		range->dead = true;
+		hotmirror_dpt_clear(file, range->start, range->end);
+		break;
+	}
+	mutex_unlock(&file->lock);
+	if (!found)
+		return false;
+	mmu_interval_notifier_remove(&found->notifier);
+	hotmirror_range_put(found);
+	return true;
+}
+
+/* Under inst->lock, by the last close or by unplug. */
+void hotmirror_ranges_remove(struct hotmirror_file *file)
+{
+	while (hotmirror_range_remove(file, 0, true))
+		;
+}
+
+static struct hotmirror_range *hotmirror_range_alloc(struct hotmirror_op *op)
+{
+	struct hotmirror_range *range;
+
+	range = kzalloc(sizeof(*range), GFP_KERNEL_ACCOUNT);
+	if (!range)
+		return NULL;
+	range->file = op->file;
+	range->start = op->start;
+	range->end = op->end;
+	kref_init(&range->ref);
+	hotmirror_count(1);
+	return range;
+}
+
+static int hotmirror_range_insert(struct hotmirror_op *op, bool two_pass, u32 *id)
+{
+	struct hotmirror_file *file = op->file;
+	struct hotmirror_range *range;
+	int ret;
+
+	range = hotmirror_range_alloc(op);
+	if (!range)
+		return -ENOMEM;
+	ret = mmu_interval_notifier_insert(&range->notifier, op->mm, op->start,
+					   op->end - op->start,
+					   hotmirror_notifier_ops(two_pass));
+	if (ret) {
+		hotmirror_range_put(range);
+		return ret;
+	}
+	mutex_lock(&file->lock);
+	if (file->nr_ranges < HOTMIRROR_MAX_RANGES) {
+		range->id = file->next_range++;
+		*id = range->id;
+		list_add_tail(&range->node, &file->ranges);
+		file->nr_ranges++;
+	} else {
+		ret = -ENOSPC;
+	}
+	mutex_unlock(&file->lock);
+	if (ret) {
+		mmu_interval_notifier_remove(&range->notifier);
+		hotmirror_range_put(range);
+	}
+	return ret;
+}
+
+/* HOTMIRROR_MIRROR */
+int hotmirror_mirror(struct file *filp, void *arg)
+{
+	struct hotmirror_mirror *mirror = arg;
+	bool two_pass = mirror->flags & HOTMIRROR_MIRROR_TWO_PASS;
+	struct hotmirror_op op;
+	int ret;
+
+	if (mirror->reserved || !IS_ALIGNED(mirror->addr, PAGE_SIZE) ||
+	    !IS_ALIGNED(mirror->length, PAGE_SIZE))
+		return -EINVAL;
+	if (two_pass && !hotmirror_has_two_pass())
+		return -EOPNOTSUPP;
+	ret = hotmirror_op_begin(&op, filp, mirror->addr, mirror->length);
+	if (ret)
+		return ret;
+	ret = -ENODEV;
+	if (hotmirror_enter(op.inst)) {
+		ret = hotmirror_range_insert(&op, two_pass, &mirror->id);
+		hotmirror_leave(op.inst);
+	}
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+/* HOTMIRROR_UNMIRROR */
+int hotmirror_unmirror(struct file *filp, void *arg)
+{
+	struct hotmirror_file *file = filp->private_data;
+	struct hotmirror_mirror *mirror = arg;
+	bool found;
+
+	if (mirror->reserved || mirror->addr || mirror->length)
+		return -EINVAL;
+	if (!hotmirror_enter(file->inst))
+		return -ENODEV;
+	found = hotmirror_range_remove(file, mirror->id, false);
+	hotmirror_leave(file->inst);
+	return found ? 0 : -ENOENT;
+}
+
+/*
+ * HMM hands out pfns of memfd_secret() although they have left the direct map; to
+ * read them is an oops. What lies before such a VMA is still good.
+ */
+static bool hotmirror_is_secret(struct vm_area_struct *vma)
+{
+	return vma->vm_file &&
+	       file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC;
+}
+
+static int hotmirror_cut_secret(struct mm_struct *mm, struct hmm_range *hmm)
+{
+	VMA_ITERATOR(vmi, mm, hmm->start);
+	struct vm_area_struct *vma;
+
+	for_each_vma_range(vmi, vma, hmm->end) {
+		if (!hotmirror_is_secret(vma))
+			continue;
+		if (vma->vm_start <= hmm->start)
+			return -EFAULT;
+		hmm->end = vma->vm_start;
+		break;
+	}
+	return 0;
+}
+
+/**
+ * hotmirror_walk - read the CPU page table, without a fault
+ * @op: the running operation
+ * @hmm: notifier, notifier_seq, start and end are set; end may come back smaller
+ *
+ * A snapshot only, never HMM_PFN_REQ_FAULT: before 7.3 a fault under
+ * hmm_range_fault() cannot wait for userfaultfd. The owner makes our own private
+ * pages show up as what they are instead of being migrated back.
+ *
+ * Return: 0, -EBUSY (invalidated: start again), -EFAULT, -ERESTARTSYS.
+ */
+int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm)
+{
+	int ret;
+
+	hmm->hmm_pfns = op->pfns;
+	hmm->default_flags = 0;
+	hmm->pfn_flags_mask = 0;
+	hmm->dev_private_owner = op->inst;
+
+	if (mmap_read_lock_killable(op->mm))
+		return -ERESTARTSYS;
+	ret = hotmirror_cut_secret(op->mm, hmm);
+	if (!ret)
+		ret = hmm_range_fault(hmm);
+	mmap_read_unlock(op->mm);
+	return ret;
+}
+
+/* Store what is usable, up to the first page that is not. Under file->lock. */
+static unsigned long hotmirror_store(struct hotmirror_op *op,
+				     struct hotmirror_leaf *leaf,
+				     struct hmm_range *hmm, bool write)
+{
+	unsigned long wanted = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
+	unsigned long addr, entry, pfn, n = 0;
+
+	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++) {
+		pfn = hmm->hmm_pfns[n];
+		if ((pfn & (wanted | HMM_PFN_ERROR)) != wanted)
+			break;
+		entry = (pfn & ~HMM_PFN_FLAGS) << PAGE_SHIFT;
+		entry |= HOTMIRROR_ENTRY_VALID;
+		if (pfn & HMM_PFN_WRITE)
+			entry |= HOTMIRROR_ENTRY_WRITE;
+		hotmirror_dpt_set(leaf, addr, entry);
+	}
+	op->entries += n;
+	op->file->stats.entries_stored += n;
+	return n;
+}
+
+/*
+ * One round of the loop of claim S1: read the sequence, walk, take the driver lock,
+ * check the sequence, store. Whatever invalidates between the first and the last
+ * either waits for the lock and clears the entries, or is seen by the check.
+ *
+ * Return: pages stored, 0 if the first one needs a fault; -EBUSY: start again.
+ */
+static long hotmirror_populate_once(struct hotmirror_op *op,
+				    struct hotmirror_range *range,
+				    struct hotmirror_leaf *leaf,
+				    struct hmm_range *hmm, bool write)
+{
+	struct hotmirror_file *file = op->file;
+	long ret;
+
+	hmm->notifier = &range->notifier;
+	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+	ret = hotmirror_walk(op, hmm);
+	if (ret)
+		return ret;
+
+	mutex_lock(&file->lock);
+	if (range->dead)
+		ret = -ENOENT;
+	else if (mmu_interval_read_retry(&range->notifier, hmm->notifier_seq) &&
+		 !(file->sabotage & HOTMIRROR_SABOTAGE_SKIP_RETRY))
+		ret = -EBUSY;
+	else
+		ret = hotmirror_store(op, leaf, hmm, write);
+	mutex_unlock(&file->lock);
+	return ret;
+}
+
+/**
+ * hotmirror_populate - fill the device page table for a part of a mirrored range
+ * @op: the running operation
+ * @range: the range, which covers all of @start to @end
+ * @start: first byte, page aligned
+ * @end: first byte behind, page aligned, in the same leaf
+ * @write: the device wants to write
+ *
+ * The section that disable waits for is left for every fault, so a sleep in
+ * userfaultfd never holds up an unplug. A page is faulted only when the walk found
+ * it missing: faulting first would migrate our own private pages away, and a page
+ * that vanishes in between would be a false EFAULT.
+ *
+ * Return: 0, -ENODEV, -ENOENT (the range was removed), -EFAULT, -EHWPOISON,
+ * -ENOMEM, -ERESTARTSYS.
+ */
+int hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
+		       unsigned long start, unsigned long end, bool write)
+{
+	struct hotmirror_leaf *leaf = hotmirror_dpt_reserve(op->file, start);
+	unsigned long addr = start, window = op->nr, bad = ULONG_MAX;
+	struct hmm_range hmm = { };
+	long ret;
+
+	if (!leaf)
+		return -ENOMEM;
+	while (addr < end) {
+		hmm.start = addr;
+		hmm.end = min(end, addr + (window << PAGE_SHIFT));
+		if (!hotmirror_enter(op->inst))
+			return -ENODEV;
+		ret = hotmirror_populate_once(op, range, leaf, &hmm, write);
+		hotmirror_leave(op->inst);
+		if (ret > 0) {
+			addr += ret << PAGE_SHIFT;
+			window = min(2 * window, op->nr);
+			continue;
+		}
+		if (ret && ret != -EBUSY)
+			return ret;
+		if (ret) {
+			op->retries++;
+			ret = signal_pending(current) ? -ERESTARTSYS : 0;
+		} else if (hmm.hmm_pfns[0] & HMM_PFN_ERROR && bad == addr) {
+			ret = -EFAULT;	/* a fault succeeds, yet no device can map it */
+		} else {
+			bad = hmm.hmm_pfns[0] & HMM_PFN_ERROR ? addr : ULONG_MAX;
+			window = min(8UL, op->nr);
+			ret = hotmirror_fault_in(op, addr, write);
+		}
+		if (ret)
+			return ret;
+	}
+	return 0;
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the CPU page table says, without a fault: SNAPSHOT shows it, VERIFY compares
+ * the device page table with it.
+ */
+#include <linux/fs.h>
+#include <linux/hmm.h>
+#include <linux/memremap.h>
+#include <linux/pgtable.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+#include "compat.h"
+#include "hotmirror.h"
+
+/* Attempts of VERIFY on a piece of memory that does not hold still. */
+#define HOTMIRROR_VERIFY_TRIES	64
+
+/*
+ * Kind of a page that the walk found (claim S10). Looks at the struct page, which
+ * is there as long as the driver lock is held and the sequence was right.
+ */
+static u32 hotmirror_snap_kind(struct hotmirror_op *op, unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+
+	if (is_zero_pfn(pfn))
+		return HOTMIRROR_SNAP_KIND_ZERO;
+	if (!is_zone_device_page(page))
+		return HOTMIRROR_SNAP_KIND_SYSTEM;
+	if (is_device_private_page(page))
+		return HOTMIRROR_SNAP_KIND_PRIVATE;
+	if (is_device_coherent_page(page))
+		return HOTMIRROR_SNAP_KIND_COHERENT;
+	return HOTMIRROR_SNAP_KIND_DAX;
+}
+
+static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
+			  unsigned long entry)
+{
+	u32 snap = 0;
+
+	if (hmm_pfn & HMM_PFN_ERROR)
+		snap |= HOTMIRROR_SNAP_ERROR;
+	if (hmm_pfn & HMM_PFN_VALID) {
+		snap |= HOTMIRROR_SNAP_VALID;
+		snap |= hotmirror_snap_kind(op, hmm_pfn & ~HMM_PFN_FLAGS) << 8;
+		snap |= hmm_pfn_to_map_order(hmm_pfn) << 16;
+	}
+	if (hmm_pfn & HMM_PFN_WRITE)
+		snap |= HOTMIRROR_SNAP_WRITE;
+	if (entry & HOTMIRROR_ENTRY_VALID)
+		snap |= HOTMIRROR_SNAP_DEVICE;
+	if (entry & HOTMIRROR_ENTRY_WRITE)
+		snap |= HOTMIRROR_SNAP_DEVICE_WRITE;
+	return snap;
+}
+
+typedef void (*hotmirror_look_fn)(struct hotmirror_op *op,
+				  struct hmm_range *hmm, void *arg);
+
+/*
+ * Walk a piece of a range and look at the result while it is known to be true, that
+ * is under the driver lock with the sequence unchanged.
+ *
+ * Return: 0, -EBUSY (start again), -ENODEV, -ENOENT, -EFAULT, -ERESTARTSYS.
+ */
+static int hotmirror_look_once(struct hotmirror_op *op,
+			       struct hotmirror_range *range,
+			       struct hmm_range *hmm, hotmirror_look_fn look,
+			       void *arg)
+{
+	int ret;
+
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	hmm->notifier = &range->notifier;
+	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+	ret = hotmirror_walk(op, hmm);
+	if (!ret) {
+		mutex_lock(&op->file->lock);
+		if (range->dead)
+			ret = -ENOENT;
+		else if (mmu_interval_read_retry(&range->notifier,
+						 hmm->notifier_seq))
+			ret = -EBUSY;
+		else
+			look(op, hmm, arg);
+		mutex_unlock(&op->file->lock);
+	}
+	hotmirror_leave(op->inst);
+	return ret;
+}
+
+static int hotmirror_look(struct hotmirror_op *op, struct hotmirror_range *range,
+			  unsigned long start, unsigned long *end,
+			  unsigned int tries, hotmirror_look_fn look, void *arg)
+{
+	struct hmm_range hmm = { };
+	int ret;
+
+	do {
+		hmm.start = start;
+		hmm.end = *end;
+		ret = hotmirror_look_once(op, range, &hmm, look, arg);
+		if (signal_pending(current))
+			return -ERESTARTSYS;
+		cond_resched();
+	} while (ret == -EBUSY && --tries);
+	*end = hmm.end;
+	return ret == -EBUSY ? -EAGAIN : ret;
+}
+
+static void hotmirror_look_snap(struct hotmirror_op *op, struct hmm_range *hmm,
+				void *arg)
+{
+	unsigned long addr, n = 0;
+	u32 *snap = arg;
+
+	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++)
+		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n],
+					 hotmirror_dpt_get(op->file, addr));
+}
+
+/* One piece: at most a leaf, within one range. */
+static int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+				    unsigned long *end)
+{
+	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
+	int ret;
+
+	if (!range)
+		return -ENOENT;
+	*end = min3(op->end, range->end, addr + (op->nr << PAGE_SHIFT));
+	/* op->dst is free for the result: as many words as there are pages */
+	ret = hotmirror_look(op, range, addr, end, UINT_MAX,
+			     hotmirror_look_snap, op->dst);
+	hotmirror_range_put(range);
+	return ret;
+}
+
+/* HOTMIRROR_SNAPSHOT */
+int hotmirror_snapshot(struct file *filp, void *arg)
+{
+	struct hotmirror_snapshot *snapshot = arg;
+	unsigned long addr, end;
+	struct hotmirror_op op;
+	int ret;
+
+	snapshot->done = 0;
+	if (!IS_ALIGNED(snapshot->addr | snapshot->length, PAGE_SIZE))
+		return -EINVAL;
+	ret = hotmirror_op_begin(&op, filp, snapshot->addr, snapshot->length);
+	if (ret)
+		return ret;
+	for (addr = op.start; addr < op.end && !ret; addr = end) {
+		u32 __user *buf = u64_to_user_ptr(snapshot->buf);
+		unsigned long n;
+
+		ret = hotmirror_snapshot_piece(&op, addr, &end);
+		if (ret)
+			break;
+		n = (end - addr) >> PAGE_SHIFT;
+		if (copy_to_user(buf + snapshot->done, op.dst, n * sizeof(u32)))
+			ret = -EFAULT;
+		else
+			snapshot->done += n;
+	}
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+/*
+ * An entry is justified if the CPU maps the same page, and writably where the entry
+ * is writable. Called again after a failed attempt: counts only when it is true.
+ */
+static void hotmirror_look_verify(struct hotmirror_op *op,
+				  struct hmm_range *hmm, void *arg)
+{
+	struct hotmirror_verify *verify = arg;
+	unsigned long addr, entry, pfn, n = 0;
+
+	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++) {
+		entry = hotmirror_dpt_get(op->file, addr);
+		if (!(entry & HOTMIRROR_ENTRY_VALID))
+			continue;
+		verify->present++;
+		pfn = hmm->hmm_pfns[n];
+		if (pfn & HMM_PFN_VALID && !(pfn & HMM_PFN_ERROR) &&
+		    (pfn & ~HMM_PFN_FLAGS) == entry >> PAGE_SHIFT &&
+		    (pfn & HMM_PFN_WRITE || !(entry & HOTMIRROR_ENTRY_WRITE)))
+			continue;
+		if (!verify->stale++)
+			verify->first = addr;
+	}
+}
+
+/* The next leaf with entries at or after an address; false if there is none. */
+static bool hotmirror_next_leaf(struct hotmirror_file *file, unsigned long *addr)
+{
+	struct hotmirror_leaf *leaf;
+	unsigned long index;
+
+	guard(mutex)(&file->lock);
+	xa_for_each_start(&file->leaves, index, leaf, *addr >> PMD_SHIFT) {
+		if (!leaf->present)
+			continue;
+		*addr = max(*addr, index << PMD_SHIFT);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Verify what is mirrored of [addr, end), which lies in one leaf; @end comes back
+ * smaller where a range or a walk ended early. Memory in no range has no entry.
+ */
+static int hotmirror_verify_piece(struct hotmirror_op *op, unsigned long addr,
+				  unsigned long *end,
+				  struct hotmirror_verify *verify)
+{
+	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
+	int ret;
+
+	if (!range) {
+		*end = addr + PAGE_SIZE;
+		return 0;
+	}
+	*end = min(*end, range->end);
+	ret = hotmirror_look(op, range, addr, end, HOTMIRROR_VERIFY_TRIES,
+			     hotmirror_look_verify, verify);
+	hotmirror_range_put(range);
+	if (ret == -ENOENT)
+		*end = addr;
+	return ret == -ENOENT ? 0 : ret;
+}
+
+/* HOTMIRROR_VERIFY */
+int hotmirror_verify(struct file *filp, void *arg)
+{
+	struct hotmirror_verify *verify = arg;
+	unsigned long addr = 0, end;
+	struct hotmirror_op op;
+	int ret;
+
+	verify->present = 0;
+	verify->stale = 0;
+	verify->first = 0;
+	ret = hotmirror_op_begin(&op, filp, 0, TASK_SIZE_MAX);
+	if (ret)
+		return ret;
+	while (!ret && hotmirror_next_leaf(op.file, &addr)) {
+		end = (addr & PMD_MASK) + PMD_SIZE;
+		ret = hotmirror_verify_piece(&op, addr, &end, verify);
+		addr = end;
+	}
+	hotmirror_op_end(&op);
+	return ret;
+}
