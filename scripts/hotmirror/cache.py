@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The cache: content-keyed entries, built aside and renamed, one builder at a time."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from .say import Stop, say
+
+
+def root():
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "hotmirror"
+
+
+def digest(*parts):
+    """Short hash of texts, byte strings and files (name and content) or whole directories."""
+    state = hashlib.sha256()
+
+    def feed(part):
+        if isinstance(part, Path) and part.is_dir():
+            for path in sorted(p for p in part.rglob("*") if p.is_file()):
+                feed(str(path.relative_to(part)))
+                feed(path)
+            return
+        if isinstance(part, Path):
+            data = part.read_bytes() + (b"x" if os.access(part, os.X_OK) else b"-")
+        else:
+            data = part if isinstance(part, bytes) else str(part).encode()
+        state.update(f"{len(data)}:".encode() + data)
+
+    for part in parts:
+        feed(part)
+    return state.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def cannot(doing, path):
+    """Turn what the file system refuses into one line with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise Stop(f"no space left while {doing} {path}",
+                       "free some (the cache needs 4 GB) or set XDG_CACHE_HOME elsewhere") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise Stop(f"no permission for {doing} {path}",
+                       "make it writable or set XDG_CACHE_HOME elsewhere") from error
+        raise
+
+
+@contextlib.contextmanager
+def lock(name):
+    """One builder of an entry at a time; the second one says what it waits for."""
+    with cannot("creating the cache", root()):
+        root().mkdir(parents=True, exist_ok=True)
+        handle = open(root() / f".lock-{name}", "w", encoding="utf-8")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run that makes {name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def need_space(gigabytes, what):
+    with cannot("creating the cache", root()):
+        root().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(root()).free
+    if free < gigabytes * 1e9:
+        raise Stop(f"{what} needs {gigabytes} GB, {root()} has {free / 1e9:.1f} GB free",
+                   "free some space or set XDG_CACHE_HOME elsewhere")
+
+
+def remove(path):
+    """Delete a file or a tree, whoever owns it."""
+    from .host import as_root, is_root
+    if not path.exists() and not path.is_symlink():
+        return
+    if is_root() or not path.is_dir() or path.stat().st_uid == os.getuid():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    else:
+        as_root(["rm", "-rf", "--one-file-system", str(path)], "removing " + str(path))
+
+
+def entry(kind, key, make):
+    """The cache entry KIND-KEY; make(path) creates it aside if it is not there.
+
+    A failed or interrupted make leaves nothing; what an earlier, killed run left
+    is removed first. Entries are never changed once they have their name.
+    """
+    path = root() / f"{kind}-{key}"
+    if path.exists():
+        return path
+    with lock(f"{kind}-{key}"):
+        if path.exists():
+            return path
+        aside = root() / f".new-{kind}-{key}"
+        remove(aside)
+        try:
+            with cannot("writing", aside):
+                make(aside)
+                os.rename(aside, path)
+        except BaseException:
+            remove(aside)
+            raise
+    return path
