@@ -66,7 +66,7 @@ static int hotmirror_access_populate(struct hotmirror_op *op,
 	unsigned long page = addr & PAGE_MASK;
 	struct hotmirror_range *range;
 	unsigned long end;
-	int ret;
+	long ret;
 
 	range = hotmirror_range_find(op->file, page);
 	if (!range)
@@ -75,7 +75,7 @@ static int hotmirror_access_populate(struct hotmirror_op *op,
 	ret = hotmirror_populate(op, range, page, end, write);
 	hotmirror_range_put(range);
 	/* If the range went away under us another one may cover the address. */
-	return ret == -ENOENT ? 0 : ret;
+	return ret > 0 || ret == -ENOENT ? 0 : ret;
 }
 
 /* Where the kernel finds the bytes of a pfn; the private kind has them elsewhere. */
@@ -195,23 +195,25 @@ static int hotmirror_access_range(struct hotmirror_op *op,
 static int hotmirror_prefetch_range(struct hotmirror_op *op,
 				    struct hotmirror_access *access, bool write)
 {
-	unsigned long addr, next;
-	int ret;
+	unsigned long addr = op->start, end;
+	struct hotmirror_range *range;
+	long ret;
 
-	for (addr = op->start; addr < op->end; addr = next) {
-		struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
-
+	while (addr < op->end) {
+		range = hotmirror_range_find(op->file, addr);
 		if (!range)
 			return -ENOENT;
-		next = min3(op->end, range->end, (addr & PMD_MASK) + PMD_SIZE);
-		ret = hotmirror_populate(op, range, addr, next, write);
+		end = min3(op->end, range->end, (addr & PMD_MASK) + PMD_SIZE);
+		ret = hotmirror_populate(op, range, addr, end, write);
 		hotmirror_range_put(range);
-		if (ret == -ENOENT)
-			next = addr;	/* look for another range */
-		else if (ret)
+		if (ret > 0) {
+			addr += ret << PAGE_SHIFT;
+			access->done = min(addr - access->addr, access->length);
+		} else if (ret != -ENOENT) {
 			return ret;
-		else
-			access->done = min(next - access->addr, access->length);
+		}
+		if (signal_pending(current) && addr < op->end)
+			return -ERESTARTSYS;
 		cond_resched();
 	}
 	return 0;
@@ -229,6 +231,7 @@ static void hotmirror_account(struct hotmirror_op *op,
 	stats->retries += op->retries;
 	stats->faults += op->faults;
 	stats->fault_ns += op->fault_ns;
+	stats->unreadable += op->unreadable;
 	mutex_unlock(&op->file->lock);
 	if (op->entries || op->retries || op->faults)
 		trace_hotmirror_populate(op, write,

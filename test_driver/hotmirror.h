@@ -135,6 +135,7 @@ struct hotmirror_op {
 	u32 entries;
 	u32 retries;
 	u32 faults;
+	u32 unreadable;
 };
 
 /* main.c */
@@ -200,8 +201,8 @@ struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 					     unsigned long addr);
 void hotmirror_range_put(struct hotmirror_range *range);
 int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm);
-int hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
-		       unsigned long start, unsigned long end, bool write);
+long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
+			unsigned long start, unsigned long end, bool write);
 
 /* invalidate.c */
 const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);

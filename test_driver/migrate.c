@@ -22,12 +22,18 @@ static enum migrate_vma_direction hotmirror_select(struct hotmirror_instance *in
 						 MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 }
 
-/* A page of system memory with the contents of one of ours, locked; NULL without memory. */
+/*
+ * A page of system memory with the contents of one of ours, locked. NULL without
+ * memory, and for a hole: the core collects those in both directions.
+ */
 static struct page *hotmirror_copy_to_sys(struct hotmirror_instance *inst,
 					  struct page *src)
 {
-	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
+	struct page *page;
 
+	if (!src)
+		return NULL;
+	page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
 	if (!page)
 		return NULL;
 	lock_page(page);

@@ -212,7 +212,8 @@ int hotmirror_unmirror(struct file *filp, void *arg)
 
 /*
  * HMM hands out pfns of memfd_secret() although they have left the direct map; to
- * read them is an oops. What lies before such a VMA is still good.
+ * read them is an oops. Such a VMA is shown as what no device can map, and cuts off
+ * the rest of the walk.
  */
 static bool hotmirror_is_secret(struct vm_area_struct *vma)
 {
@@ -220,20 +221,24 @@ static bool hotmirror_is_secret(struct vm_area_struct *vma)
 	       file_inode(vma->vm_file)->i_sb->s_magic == SECRETMEM_MAGIC;
 }
 
-static int hotmirror_cut_secret(struct mm_struct *mm, struct hmm_range *hmm)
+static bool hotmirror_hide_secret(struct hotmirror_op *op, struct hmm_range *hmm)
 {
-	VMA_ITERATOR(vmi, mm, hmm->start);
+	VMA_ITERATOR(vmi, op->mm, hmm->start);
 	struct vm_area_struct *vma;
 
 	for_each_vma_range(vmi, vma, hmm->end) {
 		if (!hotmirror_is_secret(vma))
 			continue;
-		if (vma->vm_start <= hmm->start)
-			return -EFAULT;
-		hmm->end = vma->vm_start;
-		break;
+		if (vma->vm_start > hmm->start) {
+			hmm->end = vma->vm_start;
+			return false;
+		}
+		hmm->hmm_pfns[0] = HMM_PFN_ERROR;
+		hmm->end = hmm->start + PAGE_SIZE;
+		op->unreadable++;
+		return true;
 	}
-	return 0;
+	return false;
 }
 
 /**
@@ -245,11 +250,11 @@ static int hotmirror_cut_secret(struct mm_struct *mm, struct hmm_range *hmm)
  * hmm_range_fault() cannot wait for userfaultfd. The owner makes our own private
  * pages show up as what they are instead of being migrated back.
  *
- * Return: 0, -EBUSY (invalidated: start again), -EFAULT, -ERESTARTSYS.
+ * Return: 0, -EBUSY (invalidated: start again), -ERESTARTSYS.
  */
 int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm)
 {
-	int ret;
+	int ret = 0;
 
 	hmm->hmm_pfns = op->pfns;
 	hmm->default_flags = 0;
@@ -258,8 +263,7 @@ int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm)
 
 	if (mmap_read_lock_killable(op->mm))
 		return -ERESTARTSYS;
-	ret = hotmirror_cut_secret(op->mm, hmm);
-	if (!ret)
+	if (!hotmirror_hide_secret(op, hmm))
 		ret = hmm_range_fault(hmm);
 	mmap_read_unlock(op->mm);
 	return ret;
@@ -293,7 +297,8 @@ static unsigned long hotmirror_store(struct hotmirror_op *op,
  * check the sequence, store. Whatever invalidates between the first and the last
  * either waits for the lock and clears the entries, or is seen by the check.
  *
- * Return: pages stored, 0 if the first one needs a fault; -EBUSY: start again.
+ * Return: pages stored, 0 if the first one needs a fault; -EBUSY: start again;
+ * -ENODEV, -ENOENT (the range was removed), -ERESTARTSYS.
  */
 static long hotmirror_populate_once(struct hotmirror_op *op,
 				    struct hotmirror_range *range,
@@ -303,11 +308,13 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	struct hotmirror_file *file = op->file;
 	long ret;
 
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
 	ret = hotmirror_walk(op, hmm);
 	if (ret)
-		return ret;
+		goto leave;
 
 	mutex_lock(&file->lock);
 	if (range->dead)
@@ -318,6 +325,8 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	else
 		ret = hotmirror_store(op, leaf, hmm, write);
 	mutex_unlock(&file->lock);
+leave:
+	hotmirror_leave(op->inst);
 	return ret;
 }
 
@@ -334,45 +343,35 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
  * it missing: faulting first would migrate our own private pages away, and a page
  * that vanishes in between would be a false EFAULT.
  *
- * Return: 0, -ENODEV, -ENOENT (the range was removed), -EFAULT, -EHWPOISON,
- * -ENOMEM, -ERESTARTSYS.
+ * Return: pages populated from @start on, or if none: -ENODEV, -ENOENT (the range
+ * was removed), -EFAULT, -EHWPOISON, -ENOMEM, -ERESTARTSYS.
  */
-int hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
+long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 		       unsigned long start, unsigned long end, bool write)
 {
 	struct hotmirror_leaf *leaf = hotmirror_dpt_reserve(op->file, start);
 	unsigned long addr = start, window = op->nr, bad = ULONG_MAX;
 	struct hmm_range hmm = { };
-	long ret;
+	long ret = leaf ? 0 : -ENOMEM;
 
-	if (!leaf)
-		return -ENOMEM;
-	while (addr < end) {
+	while (addr < end && !ret) {
 		hmm.start = addr;
 		hmm.end = min(end, addr + (window << PAGE_SHIFT));
-		if (!hotmirror_enter(op->inst))
-			return -ENODEV;
 		ret = hotmirror_populate_once(op, range, leaf, &hmm, write);
-		hotmirror_leave(op->inst);
 		if (ret > 0) {
 			addr += ret << PAGE_SHIFT;
 			window = min(2 * window, op->nr);
-			continue;
-		}
-		if (ret && ret != -EBUSY)
-			return ret;
-		if (ret) {
+			ret = 0;
+		} else if (ret == -EBUSY) {
 			op->retries++;
 			ret = signal_pending(current) ? -ERESTARTSYS : 0;
-		} else if (hmm.hmm_pfns[0] & HMM_PFN_ERROR && bad == addr) {
+		} else if (!ret && hmm.hmm_pfns[0] & HMM_PFN_ERROR && bad == addr) {
 			ret = -EFAULT;	/* a fault succeeds, yet no device can map it */
-		} else {
+		} else if (!ret) {
 			bad = hmm.hmm_pfns[0] & HMM_PFN_ERROR ? addr : ULONG_MAX;
 			window = min(8UL, op->nr);
 			ret = hotmirror_fault_in(op, addr, write);
 		}
-		if (ret)
-			return ret;
 	}
-	return 0;
+	return addr > start ? (addr - start) >> PAGE_SHIFT : ret;
 }
