@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Operations in known numbers, for observers to be compared with.
+ *
+ * A process of its own (the target) mirrors a region of its memory, does what the
+ * table of steps says, and ends. What a mirror of the region must have seen of it
+ * is counted next to each step; what the driver counted is read from a duplicate
+ * of the target's file when the target is gone. One line each way:
+ *
+ *	-> TARGET <pid> <start> <end> <id>	ready: observe this process, region
+ *						and instance
+ *	<- any line				all observers are ready: go
+ *	-> REPORT <json>			what was done, what the driver says
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dev.h"
+#include "mem.h"
+#include "task.h"
+#include "uffd.h"
+
+#define REGION_PAGES	64
+#define HOLD_NS		50000000ULL
+#define GO_LIMIT_MS	300000
+
+/* enum mmu_notifier_event of the kernel, 6.1 to 7.3. */
+enum event {
+	UNMAP, CLEAR, PROTECTION_VMA, PROTECTION_PAGE, SOFT_DIRTY, RELEASE, MIGRATE,
+	NR_EVENTS
+};
+
+static const char * const event_names[NR_EVENTS] = {
+	"UNMAP", "CLEAR", "PROTECTION_VMA", "PROTECTION_PAGE", "SOFT_DIRTY",
+	"RELEASE", "MIGRATE",
+};
+
+/* What the target did, in memory that it shares with the parent. */
+struct tally {
+	unsigned long events[NR_EVENTS];
+	unsigned long faults;
+	unsigned long held;
+	uint64_t held_min_ns;	/* from the fault message to the resolving copy */
+	uint64_t held_max_ns;	/* from before the access to after it */
+};
+
+struct target {
+	struct tally *tally;
+	char *mem;
+	size_t page;
+	unsigned int used;	/* pages of the region that steps have taken */
+	__u32 id;
+	int fd;
+};
+
+/* ---- the steps: @p is the first of the pages that the step has to itself ---- */
+
+static int check(int ok, const char *what)
+{
+	if (!ok)
+		fprintf(stderr, "hotmirror_workload: %s: %s\n", what, strerror(errno));
+	return ok ? 0 : -1;
+}
+
+/* The child lives until the parent has written: only then does a write copy. */
+static int fork_and_write(struct target *t, char *p)
+{
+	int hold[2], status;
+	char c = 0;
+	pid_t pid;
+
+	if (check(!pipe(hold), "pipe"))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		close(hold[1]);
+		_exit(read(hold[0], &c, 1) != 0);
+	}
+	for (int i = 0; pid > 0 && i < 3; i++)
+		p[i * t->page] = 1;
+	close(hold[0]);
+	close(hold[1]);
+	return check(pid > 0 && waitpid(pid, &status, 0) == pid && !status, "fork");
+}
+
+static int protect(struct target *t, char *p)
+{
+	return check(!mprotect(p, t->page, PROT_READ) &&
+		     !mprotect(p, t->page, PROT_READ | PROT_WRITE), "mprotect");
+}
+
+static int dontneed(struct target *t, char *p)
+{
+	return check(!madvise(p, t->page, MADV_DONTNEED), "MADV_DONTNEED");
+}
+
+/* CONFIG_MEM_SOFT_DIRTY, asked in a process without a mirror. */
+static bool has_soft_dirty(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid) {
+		int fd = open("/proc/self/clear_refs", O_WRONLY);
+
+		_exit(fd < 0 || write(fd, "4", 1) != 1);
+	}
+	return pid > 0 && waitpid(pid, &status, 0) == pid && !status;
+}
+
+static int soft_dirty(struct target *t, char *p)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	int ret;
+
+	(void)t;
+	(void)p;
+	ret = check(fd >= 0 && write(fd, "4", 1) == 1, "clear_refs");
+	close(fd);
+	return ret;
+}
+
+static int migrate(struct target *t, char *p)
+{
+	int ret = hm_to_dev(t->fd, p, 4 * t->page, NULL) ?:
+		  hm_to_sys(t->fd, p, 4 * t->page, NULL);
+
+	errno = -ret;
+	return check(!ret, "MIGRATE");
+}
+
+static int device_read(struct target *t, char *p)
+{
+	char c;
+	int ret = hm_read(t->fd, p, &c, 1);
+
+	errno = -ret;
+	return check(!ret, "READ");
+}
+
+/* The read maps the zero page, the write replaces it. */
+static int device_read_write(struct target *t, char *p)
+{
+	char c = 1;
+	int ret = hm_read(t->fd, p, &c, 1) ?: hm_write(t->fd, p, &c, 1);
+
+	errno = -ret;
+	return check(!ret, "WRITE");
+}
+
+static int unmap(struct target *t, char *p)
+{
+	return check(!munmap(p, t->page), "munmap");
+}
+
+/* Out of the region, to a place that is reserved. */
+static int remap(struct target *t, char *p)
+{
+	char *to = hm_map(1);
+
+	return check(to && mremap(p, t->page, t->page, MREMAP_MAYMOVE | MREMAP_FIXED,
+				  to) == to, "mremap");
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+/* The time that passes is the load here, nothing is synchronized by it. */
+static void hold_until(uint64_t ns)
+{
+	struct timespec end = {
+		.tv_sec = ns / 1000000000,
+		.tv_nsec = ns % 1000000000,
+	};
+
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
+		;
+}
+
+struct access {
+	struct target *t;
+	char *p;
+};
+
+static long access_main(void *arg)
+{
+	struct access *a = arg;
+
+	return device_read(a->t, a->p);
+}
+
+/* A device read that waits in userfaultfd for HOLD_NS. */
+static int held_read(struct target *t, char *p)
+{
+	struct access access = { t, p };
+	struct tally *tally = t->tally;
+	uint64_t begin, message;
+	struct hm_async reader;
+	struct hm_fault fault;
+	int uffd = hm_uffd_open();
+	long ret = -1;
+
+	errno = -uffd;
+	if (check(uffd >= 0, "userfaultfd") ||
+	    check(!hm_uffd_register(uffd, p, t->page, false), "UFFDIO_REGISTER"))
+		return -1;
+	begin = now_ns();
+	if (check(!hm_async_start(&reader, access_main, &access), "thread") ||
+	    check(!hm_uffd_wait(uffd, &fault), "wait for the fault"))
+		return -1;
+	message = now_ns();
+	hold_until(message + HOLD_NS);
+	tally->held_min_ns = now_ns() - message;
+	/* Any mapped memory will do as contents. */
+	if (check(!hm_uffd_copy(uffd, p, t->mem + t->page, t->page), "UFFDIO_COPY") ||
+	    check(!hm_async_join(&reader, HM_LIMIT_MS, &ret), "the held access"))
+		return -1;
+	tally->held_max_ns = now_ns() - begin;
+	tally->held++;
+	return ret;
+}
+
+/*
+ * What each step shows to a mirror of its pages. A page is touched by the CPU and
+ * then by the device before its step, unless the step wants it missing.
+ */
+static const struct step {
+	const char *name;
+	int (*run)(struct target *t, char *p);
+	bool (*possible)(void);
+	unsigned int times;
+	unsigned int pages;
+	bool missing;
+	unsigned int faults;
+	unsigned int events[NR_EVENTS];
+} steps[] = {
+	/* First, while the region is one VMA: fork() write-protects VMA by VMA. */
+	{ .name = "fork", .run = fork_and_write, .times = 2, .pages = 3,
+	  .events = { [PROTECTION_PAGE] = 1, [CLEAR] = 3 } },
+	{ .name = "mprotect", .run = protect, .times = 3, .pages = 1,
+	  .events = { [PROTECTION_VMA] = 2 } },
+	{ .name = "dontneed", .run = dontneed, .times = 5, .pages = 1,
+	  .events = { [CLEAR] = 1 } },
+	{ .name = "soft_dirty", .run = soft_dirty, .possible = has_soft_dirty,
+	  .times = 2, .pages = 1, .events = { [SOFT_DIRTY] = 1 } },
+	{ .name = "migrate", .run = migrate, .times = 2, .pages = 4,
+	  .events = { [MIGRATE] = 2 } },
+	{ .name = "device_read", .run = device_read, .times = 7, .pages = 1,
+	  .missing = true, .faults = 1 },
+	{ .name = "device_read_write", .run = device_read_write, .times = 2,
+	  .pages = 1, .missing = true, .faults = 2, .events = { [CLEAR] = 1 } },
+	{ .name = "held_read", .run = held_read, .times = 1, .pages = 1,
+	  .missing = true, .faults = 1 },
+	/* The old place is cleared by the move and unmapped after it. */
+	{ .name = "mremap", .run = remap, .times = 1, .pages = 1,
+	  .events = { [UNMAP] = 2 } },
+	{ .name = "munmap", .run = unmap, .times = 4, .pages = 1,
+	  .events = { [UNMAP] = 1 } },
+};
+
+#define NR_STEPS	(sizeof(steps) / sizeof(steps[0]))
+
+/* ---- the target ---- */
+
+static int take_pages(struct target *t, const struct step *s, char **p)
+{
+	int ret;
+
+	*p = t->mem + t->used * t->page;
+	t->used += s->pages;
+	if (s->missing)
+		return 0;
+	hm_fill(*p, s->pages * t->page, t->used);
+	ret = hm_prefetch(t->fd, *p, s->pages * t->page, false);
+	errno = -ret;
+	return check(!ret, "PREFETCH");
+}
+
+static int run_step(struct target *t, const struct step *s)
+{
+	char *p;
+
+	for (unsigned int i = 0; i < s->times; i++) {
+		if (take_pages(t, s, &p) || s->run(t, p)) {
+			fprintf(stderr, "hotmirror_workload: step %s failed\n", s->name);
+			return -1;
+		}
+		t->tally->faults += s->faults;
+		for (int e = 0; e < NR_EVENTS; e++)
+			t->tally->events[e] += s->events[e];
+	}
+	return 0;
+}
+
+static int target_main(struct hm_parent *parent, void *arg)
+{
+	struct target *t = arg;
+	bool skip[NR_STEPS];
+
+	t->page = hm_page_size();
+	t->mem = hm_map(REGION_PAGES);
+	t->fd = hm_open(t->id);
+	errno = t->fd < 0 ? -t->fd : errno;
+	if (check(t->mem && t->fd >= 0, "target"))
+		return 1;
+	/* Before the mirror: asking forks. */
+	for (size_t i = 0; i < NR_STEPS; i++)
+		skip[i] = steps[i].possible && !steps[i].possible();
+	if (check(!hm_mirror(t->fd, t->mem, REGION_PAGES * t->page, 0, NULL), "MIRROR"))
+		return 1;
+	hm_tell(parent, t->fd);
+	hm_tell(parent, (long)t->mem);
+	hm_hear(parent);
+	for (size_t i = 0; i < NR_STEPS; i++)
+		if (!skip[i] && run_step(t, &steps[i]))
+			return 1;
+	/* The end of the process is a step, too: release, then unmap of it all. */
+	t->tally->events[RELEASE]++;
+	t->tally->events[UNMAP]++;
+	return 0;
+}
+
+/* ---- the parent ---- */
+
+static void die(const char *what, int ret)
+{
+	fprintf(stderr, "hotmirror_workload: %s: %s\n", what, strerror(-ret));
+	exit(1);
+}
+
+static long must(const char *what, long ret)
+{
+	if (ret < 0)
+		die(what, ret);
+	return ret;
+}
+
+/* Coherent first: it is there on more kernels. */
+static __u32 plug(int control)
+{
+	struct hotmirror_query q;
+	__u32 kind = 0, id;
+
+	must("QUERY", hm_query(control, &q));
+	if (q.features & HOTMIRROR_HAS_COHERENT)
+		kind = HOTMIRROR_COHERENT;
+	else if (q.features & HOTMIRROR_HAS_PRIVATE)
+		kind = HOTMIRROR_PRIVATE;
+	if (kind) {
+		must("PLUG", hm_plug(control, kind, q.plug_align, &id));
+		return id;
+	}
+	fprintf(stderr, "hotmirror_workload: neither private nor coherent device memory: boot with memmap=SIZE$START and load the module with arena=SIZE@START\n");
+	exit(4);
+}
+
+static void await_go(void)
+{
+	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+	char line[64];
+
+	if (poll(&p, 1, GO_LIMIT_MS) != 1 || !fgets(line, sizeof(line), stdin))
+		die("nobody said go", -ETIMEDOUT);
+}
+
+static void report(const struct target *t, const struct hotmirror_stats *s)
+{
+	const struct tally *tally = t->tally;
+	const char *comma = "";
+
+	printf("REPORT {\"expected\":{\"faults\":%lu,\"held\":%lu,\"held_min_ns\":%" PRIu64
+	       ",\"held_max_ns\":%" PRIu64 ",\"events\":{",
+	       tally->faults, tally->held, tally->held_min_ns, tally->held_max_ns);
+	for (int e = 0; e < NR_EVENTS; e++) {
+		if (!tally->events[e])
+			continue;
+		printf("%s\"%s\":%lu", comma, event_names[e], tally->events[e]);
+		comma = ",";
+	}
+	printf("}},\"driver\":{\"invalidates\":%llu,\"refused\":%llu,\"cleared\":%llu,"
+	       "\"faults\":%llu,\"fault_ns\":%llu,\"populates\":%llu,\"retries\":%llu,"
+	       "\"to_dev\":%llu,\"to_sys\":%llu}}\n",
+	       s->invalidates, s->invalidates_refused, s->entries_cleared, s->faults,
+	       s->fault_ns, s->populates, s->retries, s->pages_to_dev, s->pages_to_sys);
+}
+
+static int run(void)
+{
+	struct hotmirror_stats stats;
+	struct target t = { .fd = -1 };
+	struct hm_child child;
+	long fd, mem;
+	int control, status;
+
+	control = must("/dev/hotmirror", hm_control_open());
+	t.id = plug(control);
+	t.tally = mmap(NULL, sizeof(*t.tally), PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (t.tally == MAP_FAILED)
+		die("mmap", -errno);
+	must("target", hm_child_start(&child, target_main, &t));
+	must("target", hm_child_hear(&child, &fd));
+	must("target", hm_child_hear(&child, &mem));
+	fd = must("pidfd_getfd", hm_child_getfd(&child, fd));
+
+	printf("TARGET %d %#lx %#lx %u\n", child.pid, mem,
+	       mem + REGION_PAGES * hm_page_size(), t.id);
+	fflush(stdout);
+	await_go();
+	must("target", hm_child_tell(&child, 0));
+	must("target", hm_child_wait(&child, &status));
+	if (status)
+		die("target failed", -ECHILD);
+	must("STATS", hm_stats(fd, &stats));
+	must("UNPLUG", hm_unplug(control, t.id, HOTMIRROR_GONE, HM_LIMIT_MS));
+	report(&t, &stats);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1) {
+		bool help = !strcmp(argv[1], "--help");
+
+		fprintf(help ? stdout : stderr,
+			"usage: hotmirror_workload < go-line\n"
+			"Prints TARGET <pid> <start> <end> <id>, waits for a line, does its\n"
+			"operations on an instance of test_hotmirror, prints REPORT <json>.\n"
+			"Exit: 0 done, 1 failed, 2 usage, 4 no usable device memory.\n");
+		return help ? 0 : 2;
+	}
+	return run();
+}

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What the stream of one bpftrace script says, against what is known otherwise.
+#
+#	jq -rn --arg script NAME --argjson missed N --slurpfile stream S.json \
+#	   --slurpfile report R.json --slurpfile trace T.json -f judge.jq
+#
+# script	notifier_latency, fault_latency, device_events: whose expectations
+#		apply; any other name: none, only the stream is judged
+# missed	events that the kernel counted as not seen by the script
+# stream	what `bpftrace -f json` printed
+# report	{expected, driver}: REPORT of hotmirror_workload
+# trace	{events}: the device's events as the tracefs ring buffer has them
+#
+# Prints the verdict (pass, fail, inconclusive) and then one line a reason. A
+# stream with a loss is inconclusive whatever its numbers are.
+
+def printed($word): any(.[]; .type == "printf" and (.data | startswith($word)));
+
+def unknown: map(.type) - ["attached_probes", "printf", "map", "hist", "stats",
+			   "lost_events"] | unique;
+
+# All maps of the stream; one without an entry is absent.
+def maps: map(select(.type | IN("map", "hist", "stats")).data) | add // {};
+
+# Maps that the workload fills, so that they are in every whole stream.
+def filled:
+	{ notifier_latency: ["@invalidations", "@callback_ns", "@callback_total_ns",
+			     "@span_ns"],
+	  fault_latency: ["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
+			  "@uffd_total_ns"],
+	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults",
+			  "@fault_ns", "@fault_total_ns", "@populates", "@populate_ns",
+			  "@populate_retries", "@migrated", "@migrate_ns", "@unplug_ns"]
+	}[$script] // [];
+
+# Reasons not to believe the stream, in an array.
+def losses:
+	[ if printed("READY \($script)") then empty else "the stream has no READY" end,
+	  if printed("DONE \($script)") then empty else "the stream has no DONE: cut off" end,
+	  (filled - (maps | keys) | .[] | "the stream has no \(.): cut off"),
+	  (map(select(.type == "lost_events").data.events) | add // 0
+	   | select(. > 0) | "\(.) events lost by the output buffer"),
+	  ($missed | select(. > 0) | "\(.) events missed by a busy program"),
+	  (unknown[] | "bpftrace reported: \(.)") ];
+
+# Entries of a histogram.
+def entries: map(.count) | add // 0;
+
+def same($what; $got; $want):
+	if $got == $want then empty else "\($what): \($got), expected \($want)" end;
+
+def between($what; $got; $min; $max):
+	if $got >= $min and $got <= $max then empty
+	else "\($what): \($got), expected \($min) to \($max)" end;
+
+# The script counted each event as often as the workload made it, no other event,
+# and every one of them is in the histogram.
+def events_match($m; $expected; $hist):
+	same("@invalidations"; $m["@invalidations"]; $expected),
+	same("entries of \($hist)"; $m[$hist] | map_values(entries); $expected);
+
+def notifier_latency($m; $e; $d; $t):
+	events_match($m; $e.events; "@callback_ns"),
+	same("entries of @span_ns"; $m["@span_ns"] | map_values(entries);
+	     $e.events | del(.RELEASE)),
+	same("@refused"; $m["@refused"] // {}; {}),
+	same("callbacks of the driver"; $d.invalidates; $e.events | add);
+
+# A wait lies between what the workload measured inside of it and around it; the
+# call without its wait is a part of what the driver measured around the call.
+def fault_latency($m; $e; $d; $t):
+	"get_user_pages_remote" as $path
+	| ($m["@uffd_total_ns"][$path] // 0) as $wait
+	| same("@calls"; $m["@calls"][$path]; $e.faults),
+	  same("faults of the driver"; $d.faults; $e.faults),
+	  same("entries of @own_ns"; $m["@own_ns"][$path] // [] | entries; $e.faults),
+	  same("userfaultfd waits"; $m["@uffd_ns"] // {} | map_values(entries);
+	       {($path): $e.held}),
+	  between("userfaultfd wait, ns"; $wait; $e.held_min_ns; $e.held_max_ns),
+	  between("faults without the wait, ns"; $m["@own_total_ns"][$path] // 0; 1;
+		  $d.fault_ns - $wait),
+	  # One walk for each access that populated, one more for each fault or retry.
+	  same("@calls of hmm_range_fault"; $m["@calls"].hmm_range_fault;
+	       $d.populates + $d.faults + $d.retries);
+
+def device_events($m; $e; $d; $t):
+	events_match($m; $e.events; "@invalidate_ns"),
+	same("callbacks of the driver"; $d.invalidates; $e.events | add),
+	same("@cleared"; $m["@cleared"] | add; $d.cleared),
+	same("@refused"; $m["@refused"] // {} | add // 0; $d.refused),
+	same("@faults"; $m["@faults"]; {"0": $e.faults}),
+	same("faults of the driver"; $d.faults; $e.faults),
+	same("@fault_total_ns"; $m["@fault_total_ns"]; $d.fault_ns),
+	same("@populates"; $m["@populates"] | add; $d.populates),
+	same("@populate_retries"; $m["@populate_retries"]; $d.retries),
+	same("@migrated"; $m["@migrated"] | {to_dev, to_sys};
+	     {to_dev: $d.to_dev, to_sys: $d.to_sys}),
+	same("steps of @unplug_ns"; $m["@unplug_ns"] | map_values(entries);
+	     {disabled: 1, invalidated: 1, draining: 1, gone: 1}),
+	same("invalidations in the ring buffer"; $t.events.hotmirror_invalidate;
+	     $e.events | add),
+	same("faults in the ring buffer"; $t.events.hotmirror_fault; $e.faults);
+
+def mismatches:
+	maps as $m
+	| $report[0].expected as $e | $report[0].driver as $d | $trace[0] as $t
+	| if $script == "notifier_latency" then [notifier_latency($m; $e; $d; $t)]
+	  elif $script == "fault_latency" then [fault_latency($m; $e; $d; $t)]
+	  elif $script == "device_events" then [device_events($m; $e; $d; $t)]
+	  else [] end;
+
+$stream
+| losses as $losses
+| if $losses != [] then "inconclusive", $losses[]
+  else mismatches as $wrong
+  | if $wrong != [] then "fail", $wrong[] else "pass" end
+  end
