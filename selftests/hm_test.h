@@ -41,10 +41,13 @@
 } while (0)
 
 /* Contents: as hm_fill() made them, or zero. */
-#define expect_filled(mem, length, seed)				\
-	EXPECT_EQ(-1, hm_differs(mem, length, seed))
-#define expect_zero(mem, length)					\
-	EXPECT_EQ(-1, hm_not_zero(mem, length))
+#define expect_filled(mem, length, seed) do {				\
+	EXPECT_EQ(-1, hm_differs(mem, length, seed));			\
+} while (0)
+
+#define expect_zero(mem, length) do {					\
+	EXPECT_EQ(-1, hm_not_zero(mem, length));			\
+} while (0)
 
 #define skip_unless(cond, why) do {					\
 	if (!(cond))							\

@@ -50,8 +50,6 @@ typedef FIXTURE_DATA(abi) abi_data;
 
 static void fill_none(union arg *arg, const abi_data *self)
 {
-	(void)arg;
-	(void)self;
 }
 
 static void fill_status(union arg *arg, const abi_data *self)

@@ -42,9 +42,19 @@ FIXTURE_TEARDOWN(snapshot)
 #define DWRITE	HOTMIRROR_SNAP_DEVICE_WRITE
 #define KIND(k)	(HOTMIRROR_SNAP_KIND_##k << 8)
 
-static void untouched(data *self, char *p) { (void)self; (void)p; }
-static void cpu_read(data *self, char *p) { (void)self; hm_cpu_touch(p); }
-static void cpu_write(data *self, char *p) { (void)self; hm_cpu_dirty(p); }
+static void untouched(data *self, char *p)
+{
+}
+
+static void cpu_read(data *self, char *p)
+{
+	hm_cpu_touch(p);
+}
+
+static void cpu_write(data *self, char *p)
+{
+	hm_cpu_dirty(p);
+}
 
 static void read_only(data *self, char *p)
 {
