@@ -36,11 +36,11 @@ static inline void hotmirror_page_init(struct page *page,
 #define HOTMIRROR_DEFINE_FOLIO_FREE(fn)
 #define HOTMIRROR_FOLIO_FREE(fn)	.folio_free = fn
 #else
-#define HOTMIRROR_DEFINE_FOLIO_FREE(fn)		\
-static void fn##_page(struct page *page)	\
-{						\
-	fn(page_folio(page));			\
-}
+#define HOTMIRROR_DEFINE_FOLIO_FREE(fn)			\
+	static void fn##_page(struct page *page)	\
+	{						\
+		fn(page_folio(page));			\
+	}
 #define HOTMIRROR_FOLIO_FREE(fn)	.page_free = fn##_page
 #endif
 
@@ -59,6 +59,12 @@ static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
 				__pfn_to_pfn_t(page_to_pfn(page),
 					       PFN_DEV | PFN_MAP));
 }
+#endif
+
+/* 7.0: the kmalloc_obj() family. */
+#ifndef kzalloc_obj
+#define kmalloc_obj(obj, gfp)	kmalloc(sizeof(obj), gfp)
+#define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
 #endif
 
 /* 6.2: get_user_pages_remote() can be interrupted by any signal. */

@@ -114,7 +114,7 @@ static int hotmirror_control_open(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_control *control;
 
-	control = kzalloc(sizeof(*control), GFP_KERNEL_ACCOUNT);
+	control = kzalloc_obj(*control, GFP_KERNEL_ACCOUNT);
 	if (!control)
 		return -ENOMEM;
 	mutex_init(&control->lock);

@@ -28,6 +28,8 @@ static void hotmirror_free_index(struct hotmirror_instance *inst,
 	}
 	__clear_bit(index, inst->used);
 	WRITE_ONCE(inst->nr_used, inst->nr_used - 1);
+	if (!inst->nr_used && READ_ONCE(inst->target) != HOTMIRROR_LIVE)
+		wake_up_all(&inst->wait);
 	spin_unlock(&inst->mem_lock);
 	if (data)
 		__free_page(data);
@@ -40,6 +42,7 @@ static void hotmirror_folio_free(struct folio *folio)
 
 	hotmirror_free_index(inst, folio_pfn(folio) - inst->first_pfn);
 }
+
 HOTMIRROR_DEFINE_FOLIO_FREE(hotmirror_folio_free)
 
 static const struct dev_pagemap_ops hotmirror_pgmap_ops = {
@@ -172,6 +175,7 @@ int hotmirror_devmem_plug(struct hotmirror_instance *inst)
 		hotmirror_devmem_range_free(inst);
 		return PTR_ERR(kaddr);
 	}
+	inst->mapped = true;
 	/* What the last user of this memory left must not be seen by the next. */
 	if (inst->kind == HOTMIRROR_DAX)
 		memset(kaddr, 0, inst->bytes);
@@ -184,6 +188,7 @@ int hotmirror_devmem_plug(struct hotmirror_instance *inst)
  */
 void hotmirror_devmem_unmap(struct hotmirror_instance *inst)
 {
+	inst->mapped = false;
 	memunmap_pages(&inst->pgmap);
 	hotmirror_devmem_range_free(inst);
 }

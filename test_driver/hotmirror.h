@@ -74,6 +74,7 @@ struct hotmirror_instance {
 
 	/* device memory: see devmem.c, dax.c */
 	struct dev_pagemap pgmap;
+	bool mapped;			/* between memremap_pages() and memunmap_pages() */
 	struct resource *res;		/* private */
 	u64 arena_offset;		/* coherent, dax */
 	struct inode *inode;		/* dax: the shared one */
@@ -206,7 +207,6 @@ long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 
 /* invalidate.c */
 const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);
-bool hotmirror_has_two_pass(void);
 
 /* dpt.c: all but _reserve under file->lock */
 struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,

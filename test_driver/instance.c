@@ -77,7 +77,7 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 	struct hotmirror_instance *inst;
 	int id;
 
-	inst = kzalloc(sizeof(*inst), GFP_KERNEL);
+	inst = kzalloc_obj(*inst, GFP_KERNEL);
 	if (!inst)
 		return ERR_PTR(-ENOMEM);
 	id = ida_alloc_max(&hotmirror_ids, HOTMIRROR_MAX_INSTANCES - 1,
@@ -157,7 +157,7 @@ put:
 /* Pages that the drain still waits for; 0 before anything could be left over. */
 static unsigned long hotmirror_held(struct hotmirror_instance *inst)
 {
-	if (inst->state < HOTMIRROR_INVALIDATED || inst->state == HOTMIRROR_GONE)
+	if (inst->state < HOTMIRROR_INVALIDATED || !inst->mapped)
 		return 0;
 	if (inst->kind == HOTMIRROR_DAX)
 		return hotmirror_dax_held(inst);

@@ -106,7 +106,7 @@ static bool hotmirror_invalidate_start(struct mmu_interval_notifier *notifier,
 	if (!mmu_notifier_range_blockable(mmu))
 		return hotmirror_invalidate(notifier, mmu, cur_seq);
 	/* Invalidations run side by side, so the state cannot live in the range. */
-	finish = kmalloc(sizeof(*finish), GFP_NOWAIT);
+	finish = kmalloc_obj(*finish, GFP_NOWAIT);
 	if (!finish)
 		return hotmirror_invalidate(notifier, mmu, cur_seq);
 	hotmirror_lock(range, mmu, cur_seq);	/* blockable: cannot be refused */
@@ -139,18 +139,15 @@ static const struct mmu_interval_notifier_ops hotmirror_two_pass_ops = {
 	.invalidate_start = hotmirror_invalidate_start,
 	.invalidate_finish = hotmirror_invalidate_finish,
 };
+
+static const struct mmu_interval_notifier_ops *const hotmirror_two_pass =
+	&hotmirror_two_pass_ops;
+#else
+static const struct mmu_interval_notifier_ops *const hotmirror_two_pass;
 #endif
 
-bool hotmirror_has_two_pass(void)
-{
-	return IS_ENABLED(HAVE_TWO_PASS);
-}
-
+/* NULL if this kernel has no such form. */
 const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass)
 {
-#ifdef HAVE_TWO_PASS
-	if (two_pass)
-		return &hotmirror_two_pass_ops;
-#endif
-	return &hotmirror_one_pass_ops;
+	return two_pass ? hotmirror_two_pass : &hotmirror_one_pass_ops;
 }

@@ -86,7 +86,7 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_COHERENT;
 	if (hotmirror_arena_bytes() && IS_ENABLED(CONFIG_FS_DAX))
 		query->features |= HOTMIRROR_HAS_DAX;
-	if (hotmirror_has_two_pass())
+	if (hotmirror_notifier_ops(true))
 		query->features |= HOTMIRROR_HAS_TWO_PASS;
 	if (hotmirror_may_sabotage)
 		query->features |= HOTMIRROR_HAS_SABOTAGE;

@@ -125,7 +125,7 @@ static struct hotmirror_range *hotmirror_range_alloc(struct hotmirror_op *op)
 {
 	struct hotmirror_range *range;
 
-	range = kzalloc(sizeof(*range), GFP_KERNEL_ACCOUNT);
+	range = kzalloc_obj(*range, GFP_KERNEL_ACCOUNT);
 	if (!range)
 		return NULL;
 	range->file = op->file;
@@ -180,7 +180,7 @@ int hotmirror_mirror(struct file *filp, void *arg)
 	if (mirror->reserved || !IS_ALIGNED(mirror->addr, PAGE_SIZE) ||
 	    !IS_ALIGNED(mirror->length, PAGE_SIZE))
 		return -EINVAL;
-	if (two_pass && !hotmirror_has_two_pass())
+	if (two_pass && !hotmirror_notifier_ops(true))
 		return -EOPNOTSUPP;
 	ret = hotmirror_op_begin(&op, filp, mirror->addr, mirror->length);
 	if (ret)
@@ -347,7 +347,7 @@ leave:
  * was removed), -EFAULT, -EHWPOISON, -ENOMEM, -ERESTARTSYS.
  */
 long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
-		       unsigned long start, unsigned long end, bool write)
+			unsigned long start, unsigned long end, bool write)
 {
 	struct hotmirror_leaf *leaf = hotmirror_dpt_reserve(op->file, start);
 	unsigned long addr = start, window = op->nr, bad = ULONG_MAX;

@@ -21,6 +21,11 @@
  * An instance belongs to the control file that plugged it and is unplugged when
  * that file is closed. An instance file mirrors the mm of the process that opened
  * it: addresses are the opener's, buffers are the caller's.
+ *
+ * mmap() of a dax instance follows device-dax: MAP_SHARED only (EINVAL), ENXIO once
+ * unplug was asked for, SIGBUS for what lies behind the end of the memory. The other
+ * kinds answer ENODEV. poll() reports EPOLLPRI from the moment unplug is asked for
+ * and EPOLLHUP when the instance is gone.
  */
 #ifndef _TEST_HOTMIRROR_UAPI_H
 #define _TEST_HOTMIRROR_UAPI_H
@@ -32,13 +37,13 @@
 #define HOTMIRROR_IOC_TYPE	0xB6
 
 /* Kinds of device memory, as in enum memory_type of <linux/memremap.h>. */
-#define HOTMIRROR_PRIVATE	1	/* MEMORY_DEVICE_PRIVATE: the CPU faults, the page migrates back */
-#define HOTMIRROR_COHERENT	2	/* MEMORY_DEVICE_COHERENT: the CPU maps and uses it directly */
-#define HOTMIRROR_DAX		3	/* MEMORY_DEVICE_GENERIC: mmap() of the instance, as device-dax */
+#define HOTMIRROR_PRIVATE	1	/* MEMORY_DEVICE_PRIVATE: a CPU access migrates back */
+#define HOTMIRROR_COHERENT	2	/* MEMORY_DEVICE_COHERENT: the CPU maps it directly */
+#define HOTMIRROR_DAX		3	/* MEMORY_DEVICE_GENERIC: mmap(), as device-dax */
 
 /* The life of an instance. It only moves down this list. */
 #define HOTMIRROR_LIVE		0
-#define HOTMIRROR_DISABLED	1	/* no new operation, fault or mmap; present PTEs still work */
+#define HOTMIRROR_DISABLED	1	/* no new operation, fault, mmap; PTEs still work */
 #define HOTMIRROR_INVALIDATED	2	/* no PTE and no device page table entry is left */
 #define HOTMIRROR_DRAINING	3	/* waits for the last reference to its memory */
 #define HOTMIRROR_GONE		4	/* memunmap_pages() is done, the device node is gone */
@@ -82,7 +87,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_PRIVATE	(1ULL << 0)	/* CONFIG_DEVICE_PRIVATE */
 #define HOTMIRROR_HAS_COHERENT	(1ULL << 1)	/* an arena was given */
 #define HOTMIRROR_HAS_DAX	(1ULL << 2)	/* an arena was given and CONFIG_FS_DAX is on */
-#define HOTMIRROR_HAS_TWO_PASS	(1ULL << 3)	/* invalidate_start/_finish in mmu_interval_notifier_ops */
+#define HOTMIRROR_HAS_TWO_PASS	(1ULL << 3)	/* invalidate_start() and _finish() */
 #define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
 
 /**
@@ -261,7 +266,7 @@ struct hotmirror_snapshot {
 
 #define HOTMIRROR_SNAP_VALID		(1U << 0)	/* a device may read the page */
 #define HOTMIRROR_SNAP_WRITE		(1U << 1)	/* and write it, without a fault */
-#define HOTMIRROR_SNAP_ERROR		(1U << 2)	/* no device can: hole, PROT_NONE, VM_PFNMAP */
+#define HOTMIRROR_SNAP_ERROR		(1U << 2)	/* none can: hole, PROT_NONE, PFNMAP */
 #define HOTMIRROR_SNAP_DEVICE		(1U << 3)	/* the device page table has an entry */
 #define HOTMIRROR_SNAP_DEVICE_WRITE	(1U << 4)	/* and it is writable */
 #define HOTMIRROR_SNAP_KIND(e)		(((e) >> 8) & 0xf)
@@ -363,7 +368,8 @@ struct hotmirror_stats {
  * @flags: must be 0
  * @mask: HOTMIRROR_SABOTAGE_*, replaces the former mask
  *
- * The negative controls of the oracles. A file that was ever sabotaged with
+ * The negative controls of the oracles. SKIP_UNMAP is a property of the instance,
+ * the others are of the file. A file that was ever sabotaged with
  * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
  * entries may name memory that belongs to somebody else by now.
  *
@@ -376,12 +382,9 @@ struct hotmirror_sabotage {
 };
 
 #define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
-#define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the sequence */
-#define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave pages clean */
-#define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* unplug leaves PTEs in place: the
-								 * instance stays INVALIDATED in name
-								 * only and takes them when drained
-								 */
+#define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the seq */
+#define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
+#define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */

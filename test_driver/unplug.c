@@ -72,7 +72,7 @@ struct hotmirror_sleeper *hotmirror_sleep_begin(struct hotmirror_instance *inst)
 {
 	struct hotmirror_sleeper *sleeper;
 
-	sleeper = kzalloc(sizeof(*sleeper), GFP_KERNEL);
+	sleeper = kzalloc_obj(*sleeper, GFP_KERNEL);
 	if (!sleeper)
 		return ERR_PTR(-ENOMEM);
 	sleeper->task = current;
@@ -151,12 +151,17 @@ static void hotmirror_invalidate_all(struct hotmirror_instance *inst)
  * waits for no page at all: a pinned page would lose its struct page under the
  * holder. So the waiting is done here, idly, until nobody can have a reference.
  */
+static bool hotmirror_unused(struct hotmirror_instance *inst)
+{
+	return inst->kind != HOTMIRROR_DAX && !READ_ONCE(inst->nr_used);
+}
+
 static bool hotmirror_drained(struct hotmirror_instance *inst)
 {
 	if (inst->kind == HOTMIRROR_DAX)
 		return hotmirror_dax_freeze(inst);
 	hotmirror_evict(inst);
-	return !READ_ONCE(inst->nr_used);
+	return hotmirror_unused(inst);
 }
 
 static void hotmirror_drain(struct hotmirror_instance *inst)
@@ -164,7 +169,8 @@ static void hotmirror_drain(struct hotmirror_instance *inst)
 	if (inst->kind == HOTMIRROR_DAX && inst->skip_unmap)
 		hotmirror_dax_unmap(inst);
 	while (!hotmirror_drained(inst))
-		wait_event_idle_timeout(inst->wait, false, HOTMIRROR_DRAIN_POLL);
+		wait_event_idle_timeout(inst->wait, hotmirror_unused(inst),
+					HOTMIRROR_DRAIN_POLL);
 	mutex_lock(&inst->lock);
 	hotmirror_devmem_unmap(inst);
 	mutex_unlock(&inst->lock);
