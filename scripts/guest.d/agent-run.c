@@ -179,8 +179,9 @@ static void poll_once(struct run *run, long wait_ms)
 	for (int i = 0; i < 2; i++)
 		if (fds[i].revents)
 			line_buffer_read(&run->out[i]);
-	if (fds[2].revents)
-		kmsg_drain();
+	kmsg_drain();
+	for (int i = 0; i < 2; i++)
+		line_buffer_report(&run->out[i]);
 	reap(run);
 }
 
@@ -213,9 +214,10 @@ static void finish_output(struct run *run)
 		poll_once(run, 10);
 	poll_until(run, limit, true);
 	for (int i = 0; i < 2; i++) {
-		line_buffer_flush(&run->out[i]);
 		if (run->out[i].fd >= 0)
 			close(run->out[i].fd);
+		run->out[i].fd = -1;
+		line_buffer_report(&run->out[i]);
 	}
 	close(run->pidfd);
 }

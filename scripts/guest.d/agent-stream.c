@@ -29,7 +29,7 @@ void stream_open(int fd)
 	stream_fd = fd;
 }
 
-/* The reader is gone: nobody is left to report to. */
+/* When the reader is gone, nobody is left to report to. */
 static void write_all(const char *data, size_t length)
 {
 	while (length) {
@@ -38,7 +38,7 @@ static void write_all(const char *data, size_t length)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			exit(3);
+			agent_give_up();
 		data += n;
 		length -= n;
 	}
@@ -150,7 +150,11 @@ void line_buffer_flush(struct line_buffer *buffer)
 	buffer->used = 0;
 }
 
-/* Takes what is there; closes the descriptor at its end. */
+/*
+ * Takes what is there and closes the descriptor at its end. Nothing is reported
+ * yet: the kernel log is drained between reading and reporting, so that a line is
+ * never ahead of a kernel message that was there when the line was written.
+ */
 void line_buffer_read(struct line_buffer *buffer)
 {
 	ssize_t n;
@@ -160,10 +164,16 @@ void line_buffer_read(struct line_buffer *buffer)
 	n = read(buffer->fd, buffer->data + buffer->used, sizeof(buffer->data) - buffer->used);
 	if (n > 0) {
 		buffer->used += n;
-		emit_lines(buffer);
 	} else if (!n || (errno != EAGAIN && errno != EINTR)) {
-		line_buffer_flush(buffer);
 		close(buffer->fd);
 		buffer->fd = -1;
 	}
+}
+
+/* Reports the complete lines; at the end of the output, the last one as well. */
+void line_buffer_report(struct line_buffer *buffer)
+{
+	emit_lines(buffer);
+	if (buffer->fd < 0)
+		line_buffer_flush(buffer);
 }

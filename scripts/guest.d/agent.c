@@ -11,8 +11,9 @@
  *   unload NAME                      unload it; a failure is reported
  *   run NAME DIR SECONDS ARGV...     a test program, stdout and stderr in one
  *   exec NAME DIR SECONDS ARGV...    a command, stdout and stderr apart
+ *   env NAME VALUE                   environment of the programs that follow
  *
- * Records beside those of run.c and stream.c: "boot" (release, taint), "start",
+ * Records beside those of run.c and stream.c: "boot" (release, taint), "plan", "start",
  * "taint" after every step that may change it, "stop" with a reason when the plan
  * ends early, "bye" when it came to its end.
  */
@@ -37,6 +38,7 @@
 #define RESULTS_PORT	"hotmirror.results"
 #define PORTS		"/sys/class/virtio-ports"
 #define PORT_WAIT_MS	30000
+#define UNLOAD_WAIT_MS	5000
 #define TAINT_DIE	(1UL << 7)
 
 static unsigned long read_taint(void)
@@ -98,12 +100,23 @@ static bool step_load(char **field)
 	return !error;
 }
 
+/*
+ * An instance that is still draining holds the module, and its end is no event
+ * that one could wait for from here: ask again until the limit.
+ */
 static bool step_unload(char **field)
 {
-	long error = syscall(SYS_delete_module, field[1], O_NONBLOCK) ? errno : 0;
+	long limit = now_ms() + UNLOAD_WAIT_MS;
+	long error;
 
+	for (;;) {
+		error = syscall(SYS_delete_module, field[1], O_NONBLOCK) ? errno : 0;
+		if ((error != EAGAIN && error != EBUSY) || now_ms() >= limit)
+			break;
+		poll(NULL, 0, 20);
+	}
 	kmsg_drain();
-	report("unload", "%s %s", error ? strerror(error) : "ok", field[1]);
+	report("unload", "%s: %s", field[1], error ? strerror(error) : "ok");
 	report_taint();
 	return true;
 }
@@ -138,6 +151,12 @@ static bool step_run(char **field)
 	return run_step(field, false);
 }
 
+static bool step_env(char **field)
+{
+	setenv(field[1], field[2], 1);
+	return true;
+}
+
 static bool step_exec(char **field)
 {
 	return run_step(field, true);
@@ -153,6 +172,7 @@ static const struct step {
 	{ "unload", 2, step_unload },
 	{ "run", 5, step_run },
 	{ "exec", 5, step_exec },
+	{ "env", 3, step_env },
 };
 
 static bool take_step(char *line)
@@ -242,6 +262,8 @@ static void set_environment(bool vm)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
 
+static bool in_vm;
+
 static void power_off(void)
 {
 	reboot(RB_POWER_OFF);
@@ -249,17 +271,24 @@ static void power_off(void)
 		pause();
 }
 
+void agent_give_up(void)
+{
+	if (in_vm)
+		power_off();
+	exit(3);
+}
+
 int main(int argc, char **argv)
 {
-	bool vm = argc == 3 && !strcmp(argv[1], "--vm");
 	int fd = STDOUT_FILENO;
 
-	if (argc != 3 || (!vm && strcmp(argv[1], "--running"))) {
+	in_vm = argc == 3 && !strcmp(argv[1], "--vm");
+	if (argc != 3 || (!in_vm && strcmp(argv[1], "--running"))) {
 		fprintf(stderr, "usage: agent --vm|--running PLAN\n");
 		return 2;
 	}
-	set_environment(vm);
-	if (vm)
+	set_environment(in_vm);
+	if (in_vm)
 		fd = open_port();
 	if (fd < 0) {
 		fprintf(stderr, "hotmirror-agent: no virtio port named " RESULTS_PORT "\n");
@@ -267,9 +296,11 @@ int main(int argc, char **argv)
 	}
 	stream_open(fd);
 	report_boot();
-	kmsg_open(!vm);
+	kmsg_open(!in_vm);
+	kmsg_drain();
+	report("plan", "begin");
 	follow_plan(argv[2]);
-	if (vm)
+	if (in_vm)
 		power_off();
 	return 0;
 }

@@ -2,7 +2,6 @@
 """Build the module and the test collections against a kernel, cached by content."""
 
 import re
-import shutil
 from pathlib import Path
 
 from . import cache, guest, host, vm
@@ -14,22 +13,34 @@ MODULE = "test_hotmirror.ko"
 UAPI = "test_hotmirror_uapi.h"
 ARENA = f"arena={vm.ARENA_MB}M@{vm.ARENA_AT_MB}M"
 MODULE_PARAMETERS = f"{ARENA} sabotage=1"
-SOURCE_FILES = re.compile(r"(\.[chS]|Kbuild|Kconfig|Makefile|\.mk|\.sh|\.bt|settings|config)$")
+PRODUCT = re.compile(r"(\.(o|a|ko|mod|mod\.c|order|symvers|pyc)|~)$")
 
 
 def sources(directory):
     """Files that a build of the directory depends on; products of an in-place build are not."""
-    skip = re.compile(r"\.mod\.c$")
     return [p for p in sorted(directory.rglob("*"))
-            if p.is_file() and not skip.search(p.name) and not p.name.startswith(".")
-            and (SOURCE_FILES.search(p.name) or p.read_bytes()[:2] == b"#!")]
+            if p.is_file() and not p.name.startswith(".") and not PRODUCT.search(p.name)
+            and "__pycache__" not in p.parts and p.open("rb").read(4) != b"\x7fELF"]
 
 
-def copy(files, origin, target):
-    for path in files:
-        place = target / path.relative_to(origin)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, place)
+class Snapshot:
+    """Files as they are now: the key and the copy are of the same bytes, whoever edits meanwhile."""
+
+    def __init__(self, files):
+        """files: [(path, place relative to the copy's root)]"""
+        self.files = {str(place): (path.read_bytes(), path.stat().st_mode & 0o777)
+                      for path, place in files}
+
+    def key(self):
+        return cache.digest(*(part for place, (data, mode) in self.files.items()
+                              for part in (place, data, mode & 0o100)))
+
+    def write(self, target):
+        for place, (data, mode) in self.files.items():
+            path = target / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(mode)
 
 
 def _make(kernel, arguments, doing, binds, directory):
@@ -44,23 +55,19 @@ def _make(kernel, arguments, doing, binds, directory):
 
 def module(kernel, directory=DRIVER, name=MODULE, options=()):
     """Path of a module built against the kernel. options: more arguments for make."""
-    files = sources(directory)
-    if not any(path.name in ("Makefile", "Kbuild") for path in files):
+    files = [(path, path.relative_to(directory)) for path in sources(directory)]
+    if not any(path.name in ("Makefile", "Kbuild") for path, _ in files):
         raise Stop(f"{directory} holds no module source")
+    snapshot = Snapshot(files)
 
     def make(aside):
-        say(f"building {name} for {kernel.release}")
-        copy(files, directory, aside / "driver")
-        headers = str(kernel.headers)
-        _make(kernel, ["-C", "/payload/driver", f"KDIR={headers}", *options],
-              f"building {name} for {kernel.release}", [(aside / "driver", "driver", "rw")], "driver")
+        doing = f"building {name} for {kernel.release}"
+        say(doing)
+        snapshot.write(aside / "driver")
+        _make(kernel, ["-C", "/payload/driver", f"KDIR={kernel.headers}", *options],
+              doing, [(aside / "driver", "driver", "rw")], "driver")
         if not (aside / "driver" / name).exists():
-            raise Stop(f"building {name} for {kernel.release} made no {name}")
+            raise Stop(f"{doing} made no {name}")
 
-    key = cache.digest(kernel.identity, name, *options, *labelled(files, directory))
+    key = cache.digest(kernel.identity, name, *options, snapshot.key())
     return cache.entry("module", key, make) / "driver" / name
-
-
-def labelled(files, origin):
-    """Names and contents, for a digest."""
-    return [part for path in files for part in (str(path.relative_to(origin)), path)]

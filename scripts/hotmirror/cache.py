@@ -7,9 +7,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from .say import Stop, say
+
+SHORT_LIVED, KEEP = ("module", "tests", "agent", "initramfs"), 12
 
 
 def root():
@@ -96,6 +99,7 @@ def entry(kind, key, make):
     """
     path = root() / f"{kind}-{key}"
     if path.exists():
+        _touch(kind, path)
         return path
     with lock(f"{kind}-{key}"):
         if path.exists():
@@ -109,4 +113,22 @@ def entry(kind, key, make):
         except BaseException:
             remove(aside)
             raise
+    _forget_old(kind)
     return path
+
+
+def _touch(kind, path):
+    """Remember the use of what may be forgotten."""
+    if kind in SHORT_LIVED:
+        with contextlib.suppress(PermissionError):
+            os.utime(path)
+
+
+def _forget_old(kind):
+    """Drop build products that nobody used for a while; trees and sources are few and stay."""
+    if kind not in SHORT_LIVED:
+        return
+    found = sorted(root().glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime, reverse=True)
+    for path in found[KEEP:]:
+        if time.time() - path.stat().st_mtime > 86400:
+            remove(path)

@@ -39,7 +39,7 @@ def run(command, doing, **options):
     if done.returncode:
         tail = done.stdout.decode(errors="replace").strip().splitlines()[-15:]
         print("\n".join("    " + line for line in tail), file=sys.stderr)
-        raise Stop(f"{doing} failed ({command[0]} ended with status {done.returncode})",
+        raise Stop(f"{doing} failed (status {done.returncode})",
                    remedy_of("\n".join(tail)))
     return done.stdout.decode(errors="replace")
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kselftest collection: build it, install it, know its programs and tests by name.
+
+A collection is a directory with a Makefile that includes lib.mk and takes KSFT=.
+One inside this repository is built among its siblings, so that relative paths hold.
+"""
+
+import fnmatch
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import build, cache, guest, host
+from .say import Stop, say
+
+DEFAULT_TIMEOUT = 45           # of kselftest/runner.sh, for a program
+SIBLINGS = ("selftests", "bpf", "test_driver")
+HEADER = "# FIXTURE"           # first line of a harness's -l
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str                  # the file
+    tests: tuple = None        # names the harness listed; None: known when it prints its plan
+    arguments: tuple = ()
+    timeout: int = DEFAULT_TIMEOUT
+
+    @property
+    def prefix(self):
+        return self.name.removesuffix(".sh")
+
+    def full(self, test):
+        return f"{self.prefix}:{test}"
+
+
+@dataclass
+class Collection:
+    name: str
+    installed: Path            # what goes to the guest
+    framework: Path            # kselftest/ of the framework, for scripts
+    programs: list
+
+
+def parse_list(text):
+    """Test names of a harness's -l: blocks of fixture, its variants and its tests in columns."""
+    tests, fixture, variants, names = [], "", [], []
+
+    def block_done():
+        for variant in variants or [""]:
+            tests.extend(".".join(filter(None, (fixture, variant, name))) for name in names)
+
+    for line in text.splitlines()[1:]:
+        if line.startswith("---"):
+            block_done()
+            fixture, variants, names = "", [], []
+            continue
+        words = line.split()
+        if line[:1] != " " and words:
+            fixture = words.pop(0)
+        elif words and line[21:22] == " ":      # no variant left, but a test
+            names.append(words.pop(0))
+        if words and (len(words) == 2 or line[:1] == " " and len(line.rstrip()) < 47):
+            variants.append(words.pop(0))
+        names.extend(words)
+    block_done()
+    return tuple(tests)
+
+
+def _inputs(directory):
+    """[(file, path relative to the build's source root)]."""
+    if not directory.is_relative_to(build.TOP):
+        return [(p, Path(directory.name) / p.relative_to(directory)) for p in build.sources(directory)]
+    roots = {directory}
+    if directory.relative_to(build.TOP).parts[0] == "bpf":
+        roots = {build.TOP / "bpf", build.TOP / "selftests"}
+    files = [p for root in sorted(roots) for p in build.sources(root)]
+    files.append(build.DRIVER / build.UAPI)
+    return [(path, path.relative_to(build.TOP)) for path in files]
+
+
+def _build(kernel, directory, snapshot, aside):
+    """Fill aside with install/ (what runs) and list/ (what each program's -l printed)."""
+    snapshot.write(aside / "src")
+    for name in ("out", "install", "list"):
+        (aside / name).mkdir()
+    where = directory.relative_to(build.TOP) if directory.is_relative_to(build.TOP) else directory.name
+    script = f"""
+        set -e
+        cd "$1/src/{where}"
+        make -j{host.cpus()} KSFT="$2" OUTPUT="$1/out" INSTALL_PATH="$1/install" all
+        make -s KSFT="$2" OUTPUT="$1/out" INSTALL_PATH="$1/install" install >/dev/null
+        make -s KSFT="$2" OUTPUT="$1/out" COLLECTION=c emit_tests >"$1/list/programs"
+        for program in $(sed s/^c:// "$1/list/programs"); do
+            case $(head -c 2 "$1/install/$program") in
+            '#!') ;;
+            *) "$1/install/$program" -l >"$1/list/$program" 2>&1 || : ;;
+            esac
+        done"""
+    doing = f"building the tests of {where} with the framework of {kernel.source.name}"
+    selftests = "tools/testing/selftests"
+    if kernel.running:
+        host.run(["sh", "-c", script, "sh", aside, kernel.source / selftests], doing)
+    else:
+        binds = [(aside, "b", "rw"), (kernel.source, "k", "ro")]
+        guest.in_tree(["sh", "-c", script, "sh", "/payload/b", f"/payload/k/{selftests}"], doing, binds)
+
+
+def _timeout(installed):
+    """timeout= of the collection's settings file."""
+    settings = installed / "settings"
+    for line in settings.read_text().splitlines() if settings.exists() else ():
+        if line.startswith("timeout="):
+            return int(line.removeprefix("timeout="))
+    return DEFAULT_TIMEOUT
+
+
+def _programs(built):
+    programs, timeout = [], _timeout(built / "install")
+    for line in (built / "list/programs").read_text().split():
+        name = line.removeprefix("c:")
+        listed = built / "list" / name
+        text = listed.read_text(errors="replace") if listed.exists() else ""
+        tests = parse_list(text) if text.startswith(HEADER) else None
+        programs.append(Program(name, tests, timeout=timeout))
+    return programs
+
+
+def load(kernel, directory):
+    """Build the collection for this kernel (cached by content) and read its plan."""
+    directory = directory.resolve()
+    if not (directory / "Makefile").exists():
+        raise Stop(f"{directory} is not a kselftest collection: it has no Makefile")
+    snapshot = build.Snapshot(_inputs(directory))
+    key = cache.digest("collection 3", kernel.source.name, kernel.running, guest_part(kernel),
+                       str(directory), snapshot.key())
+
+    def make(aside):
+        say(f"building the tests in {directory.name}/")
+        aside.mkdir()
+        _build(kernel, directory, snapshot, aside)
+
+    built = cache.entry("tests", key, make)
+    name = "hotmirror" if directory == build.TOP / "selftests" else directory.name
+    return Collection(name, built / "install",
+                      kernel.source / "tools/testing/selftests/kselftest", _programs(built))
+
+
+def guest_part(kernel):
+    return os.uname().nodename if kernel.running else guest.tree_key()
+
+
+def select(programs, globs):
+    """The programs, reduced to the tests that match one of the globs over full names."""
+    if not globs:
+        return programs
+    used, chosen = set(), []
+    for program in programs:
+        picked = _pick(program, globs, used)
+        if picked:
+            chosen.append(picked)
+    unused = [glob for glob in globs if glob not in used]
+    if unused:
+        raise Stop(f"TESTS: {' '.join(unused)} matches no test",
+                   "names look like hotmirror_abi:query.reports_abi_version; "
+                   "scripts/kselftest --list prints them all")
+    return chosen
+
+
+def _pick(program, globs, used):
+    if program.tests is None:
+        hits = [glob for glob in globs if fnmatch.fnmatchcase(program.prefix, glob.partition(":")[0])]
+        used.update(hits)
+        return program if hits else None
+    names = []
+    for test in program.tests:
+        hits = [glob for glob in globs if fnmatch.fnmatchcase(program.full(test), glob)]
+        used.update(hits)
+        names += [test] if hits else []
+    if not names:
+        return None
+    if len(names) == len(program.tests):
+        return program
+    return replace(program, tests=tuple(names),
+                   arguments=tuple(word for name in names for word in ("-r", name)))

@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks of scripts/lint.
+
+A check is a function that takes a Bench (a copy of the sources, the guest's tools) and
+returns complaints, one text each; none means that it passed.
+"""
+
+import ast
+import contextlib
+import fnmatch
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import build, guest, host, kernels
+from .say import Stop, say
+
+IGNORED_TYPES = "scripts/lint.d/checkpatch-ignore"
+MAX_LINES = 600
+SHOWN = 25                     # complaints of one check that are printed
+OLDEST_PYTHON = (3, 11)
+SOURCES = (".c", ".h", ".py", ".sh", ".bt", ".jq", ".mk")
+# Files whose format has no place for a licence line, or that are shown as they are.
+NO_SPDX = ("*.md", "config", "settings", "*/config", "*/settings", "COPYING", "LICENSES/*")
+# What Debian's sparse does not know of the headers of 7.3; it needs neither to judge us.
+SPARSE_HELP = "-D__typeof_unqual__=__typeof__ '-D__builtin_strlen(s)=(sizeof(s)-1)'"
+
+
+class Report:
+    """TAP on stdout, and the closing line."""
+
+    def __init__(self):
+        self.number = self.passed = self.failed = 0
+        print("TAP version 13", flush=True)
+
+    def add(self, name, complaints):
+        self.number += 1
+        for line in complaints[:SHOWN]:
+            print(f"# {line}")
+        if len(complaints) > SHOWN:
+            print(f"# and {len(complaints) - SHOWN} more")
+        print(f"{'not ok' if complaints else 'ok'} {self.number} lint:{name}", flush=True)
+        self.failed += bool(complaints)
+        self.passed += not complaints
+
+    def close(self):
+        print(f"1..{self.number}")
+        print(f"{self.passed} passed, {self.failed} failed, 0 skipped", flush=True)
+        return 1 if self.failed else 0
+
+
+class Bench:
+    """Sources to look at, in a directory of their own, and the tools to do it."""
+
+    def __init__(self, root, files):
+        self.root, self.files = root, sorted(files)
+
+    def text(self, name):
+        return (self.root / name).read_text(encoding="utf-8", errors="replace")
+
+    def first_line(self, name):
+        return self.text(name).partition("\n")[0]
+
+    def named(self, *globs):
+        return [f for f in self.files if any(fnmatch.fnmatch(f, glob) for glob in globs)]
+
+    def scripts_of(self, interpreter):
+        return [f for f in self.files if re.match(rf"#!.*\b({interpreter})\b", self.first_line(f))]
+
+    def in_tree(self, command, kernel_source=None):
+        """Run in the guest's tree, in the copy of the sources: (status, output)."""
+        binds = [(self.root, "dir", "rw")]
+        if kernel_source:
+            binds.append((kernel_source, "kernel", "ro"))
+        caught = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; echo $? >"$log.status"'
+        guest.in_tree(["sh", "-c", caught, "sh", "/payload/dir/.lint.log", *command],
+                      "running " + command[0], binds, "/payload/dir")
+        log = self.root / ".lint.log"
+        status = int((self.root / ".lint.log.status").read_text())
+        return status, log.read_text(encoding="utf-8", errors="replace").splitlines()
+
+
+@contextlib.contextmanager
+def bench(contents):
+    """contents: {relative name: bytes}."""
+    root = Path(tempfile.mkdtemp(prefix="hotmirror-lint-"))
+    try:
+        for name, data in contents.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        yield Bench(root, contents)
+    finally:
+        if host.is_root():
+            shutil.rmtree(root)
+        else:
+            host.as_root(["rm", "-rf", "--one-file-system", str(root)], "removing " + str(root))
+
+
+def worktree():
+    """What git has or would add, as it is now."""
+    command = ["git", "-C", str(build.TOP), "ls-files", "-z", "--cached", "--others",
+               "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    except (FileNotFoundError, subprocess.CalledProcessError) as error:
+        raise Stop(f"{build.TOP} is not a git work tree, or git is missing",
+                   "run scripts/lint in a clone") from error
+    names = [name for name in listed.split("\0") if name and (build.TOP / name).is_file()]
+    return {name: (build.TOP / name).read_bytes() for name in names}
+
+
+# ---- text ----
+
+def spdx(b):
+    """the SPDX line is the first one, or the second after #!"""
+    bad = []
+    for name in b.files:
+        if any(fnmatch.fnmatch(name, glob) for glob in NO_SPDX):
+            continue
+        want = "GPL-2.0-only"
+        if name.endswith("_uapi.h"):
+            want += " WITH Linux-syscall-note"
+        lines = b.text(name).splitlines()
+        line = lines[1:2] if lines and lines[0].startswith("#!") else lines[:1]
+        if not line or not re.search(rf"SPDX-License-Identifier: {want}( \*/)?$", line[0]):
+            bad.append(f"{name}: no line `SPDX-License-Identifier: {want}` at its top")
+    return bad
+
+
+def whitespace(b):
+    """no trailing white space, no CR, a newline at the end"""
+    bad = []
+    for name in b.files:
+        text = b.text(name)
+        bad += [f"{name}:{n}: trailing white space"
+                for n, line in enumerate(text.split("\n"), 1) if re.search(r"[ \t\r]$", line)]
+        if text and not text.endswith("\n"):
+            bad.append(f"{name}: no newline at its end")
+    return bad
+
+
+def registry_host(b):
+    """no package registry or mirror by name: it comes from the machine's configuration"""
+    host_name = re.compile(r"\b(deb|ftp\d*|archive|security|snapshot|mirrors?|registry|repo|"
+                           r"pypi|proxy|packages|ports|files|static|index)\.[a-z0-9.-]+\.?"
+                           r"(org|com|net|io|dev)\b|"
+                           r"^\s*deb(-src)?\s+(\[.*\]\s*)?\w+://|"
+                           r"\b(https?|ftp)://[\w.-]+/(debian|ubuntu|simple|pypi)\b", re.M)
+    return [f"{name}: {match.group(0).strip()}" for name in b.files
+            for match in host_name.finditer(b.text(name))]
+
+
+def file_size(b):
+    """no source file is longer than 600 lines"""
+    return [f"{name}: {lines} lines" for name in b.files
+            if name.endswith(SOURCES) and (lines := b.text(name).count("\n")) > MAX_LINES]
+
+
+# ---- one language each ----
+
+def shellcheck(b):
+    """shellcheck on every sh and bash script"""
+    scripts = sorted({*b.scripts_of("sh|bash|dash"), *b.named("*.sh")})
+    if not scripts:
+        return []
+    status, output = b.in_tree(["shellcheck", "--format=gcc", *scripts])
+    return output or ([f"shellcheck ended with status {status}"] if status else [])
+
+
+def _imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module
+
+
+def python(b):
+    """Python compiles as 3.11 does, and needs the standard library only"""
+    bad = []
+    own = {Path(name).parent.name for name in b.named("*/__init__.py")}
+    own |= {Path(name).stem for name in b.named("*.py")}
+    for name in sorted({*b.named("*.py"), *b.scripts_of(r"python3?")}):
+        try:
+            tree = ast.parse(b.text(name), name, feature_version=OLDEST_PYTHON)
+            compile(b.text(name), name, "exec", dont_inherit=True)
+        except SyntaxError as error:
+            bad.append(f"{name}:{error.lineno}: {error.msg}")
+            continue
+        bad += [f"{name}: imports {module}" for module in _imports(tree)
+                if module.partition(".")[0] not in sys.stdlib_module_names | own]
+    return bad
+
+
+@dataclass
+class Ignored:
+    glob: str
+    kind: str
+    reason: str
+    used: bool = False
+
+
+def _ignored(b):
+    lines = b.text(IGNORED_TYPES).splitlines() if IGNORED_TYPES in b.files else []
+    return [Ignored(*line.split(None, 2)) for line in lines
+            if line.strip() and not line.startswith("#")]
+
+
+def checkpatch(b):
+    """checkpatch.pl --strict of the newest kernel on every C file and header"""
+    files = b.named("*.c", "*.h")
+    ignored = _ignored(b)
+    command = ["perl", "/payload/kernel/scripts/checkpatch.pl", "--strict", "--no-tree",
+               "--show-types", "--terse", "--no-summary", "-f", *files]
+    status, output = b.in_tree(command, kernels.newest().source)
+    bad, judged = [], 0
+    for line in output:
+        match = re.match(r"(\S+?):\d+: (?:ERROR|WARNING|CHECK):(\w+): ", line)
+        judged += bool(match)
+        hits = [i for i in ignored if match and match.group(2) == i.kind
+                and fnmatch.fnmatch(match.group(1), i.glob)]
+        for hit in hits:
+            hit.used = True
+        if not hits:
+            bad.append(line)
+    if status and not judged:
+        bad.append(f"checkpatch.pl ended with status {status}")
+    bad += [f"{IGNORED_TYPES}: {i.glob} {i.kind} is not needed any more"
+            for i in ignored if not i.used]
+    return bad
+
+
+# ---- builds ----
+
+def _kernel_of(b, pick):
+    kernel = pick()
+    return kernel, ["make", "-k", f"-j{host.cpus()}", "-C", "test_driver", "W=1",
+                    f"KDIR={kernel.headers}"]
+
+
+def _accusing(output):
+    return [line for line in output if re.search(r"\b(warning|error|undefined)\b[:!]", line)
+            or re.match(r"make.*\*\*\* ", line)]
+
+
+def w1(b, pick):
+    """the module builds without a word from gcc, W=1"""
+    _, make = _kernel_of(b, pick)
+    status, output = b.in_tree(make)
+    return _accusing(output) or ([f"make ended with status {status}"] if status else [])
+
+
+def sparse(b, pick):
+    """sparse has nothing to say on the module, and it did look at every file"""
+    _, make = _kernel_of(b, pick)
+    status, output = b.in_tree([*make, "KBUILD_CHECKSRC=2", "CHECK=sparse", f"CF={SPARSE_HELP}"])
+    looked = sum(bool(re.match(r"\s*CHECK\s", line)) for line in output)
+    files = len(b.named("test_driver/*.c"))
+    bad = _accusing(output)
+    if looked < files:
+        bad.append(f"sparse looked at {looked} of {files} files")
+    return bad or ([f"make ended with status {status}"] if status else [])
+
+
+def _modules(b):
+    """Directories that Kbuild builds."""
+    return {str(Path(name).parent) for name in b.named("Kbuild", "*/Kbuild", "Makefile", "*/Makefile")
+            if re.search(r"^obj-", b.text(name), re.M)}
+
+
+def collections(b, pick):
+    """the kselftest collections build with -Wall -Wextra -Werror"""
+    kernel = pick()
+    bad = []
+    for name in b.named("Makefile", "*/Makefile"):
+        if not re.search(r"^include .*/lib\.mk$", b.text(name), re.M):
+            continue
+        where = Path(name).parent
+        make = ["make", "-k", f"-j{host.cpus()}", "-C", str(where), "all",
+                "KSFT=/payload/kernel/tools/testing/selftests",
+                "USERCFLAGS=-Wall -Wextra -Werror"]
+        status, output = b.in_tree(make, kernel.source)
+        b.in_tree([*make[:5], "clean", *make[6:]], kernel.source)
+        bad += _accusing(output) or ([f"{where}: make ended with status {status}"] if status else [])
+    return bad
+
+
+def user_c(b):
+    """C of no collection and no module compiles with -Wall -Wextra -Werror"""
+    elsewhere = _modules(b) | {str(Path(name).parent) for name in b.named("*/Makefile")
+                               if "lib.mk" in b.text(name)}
+    bad = []
+    for name in b.named("*.c"):
+        if any(Path(name).is_relative_to(place) for place in elsewhere):
+            continue
+        status, output = b.in_tree(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread",
+                                    "-D_GNU_SOURCE", "-c", "-o", "/dev/null", name])
+        if status:
+            bad += _accusing(output) or [f"{name}: gcc ended with status {status}"]
+    return bad
+
+
+@dataclass
+class Check:
+    name: str
+    function: object
+    pick: object = None        # a kernel to build for
+
+    def run(self, b):
+        return self.function(b, self.pick) if self.pick else self.function(b)
+
+
+CHECKS = [
+    Check("spdx", spdx),
+    Check("whitespace", whitespace),
+    Check("registry_host", registry_host),
+    Check("file_size", file_size),
+    Check("python", python),
+    Check("shellcheck", shellcheck),
+    Check("checkpatch", checkpatch),
+    Check("w1.newest", w1, kernels.newest),
+    Check("sparse.newest", sparse, kernels.newest),
+    Check("w1.trixie", w1, kernels.stable),
+    Check("sparse.trixie", sparse, kernels.stable),
+    Check("collections.newest", collections, kernels.newest),
+    Check("collections.trixie", collections, kernels.stable),
+    Check("user_c", user_c),
+]
+
+
+def run_all(report):
+    with bench(worktree()) as b:
+        for check in CHECKS:
+            say(f"lint: {check.name}")
+            report.add(check.name, check.run(b))

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run from the plan to the verdict: in a guest, or on this machine."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+
+from . import build, guest, initramfs, kmsg, running, verdict, vm
+from .judge import Judge
+from .report import Report, prepare, write_files
+from .say import say
+
+ALLOWED = "kmsg-allowed"       # optional file of a collection
+HUNG_TASK_SECONDS = 30
+
+
+def driver_name(directory):
+    """test_hotmirror.ko for the directory with obj-m := test_hotmirror.o"""
+    for name in ("Kbuild", "Makefile"):
+        path = directory / name
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            if line.replace(" ", "").startswith(("obj-m:=", "obj-m+=", "obj-$(CONFIG_TEST_HOTMIRROR)")):
+                return line.partition("=")[2].strip().removesuffix(".o") + ".ko"
+    return build.MODULE
+
+
+def make_plan(tests, programs, module, parameters, base, settle=True):
+    """The agent's steps. base: where the payload is (/payload in the guest)."""
+    plan = []
+    if settle:
+        plan += [("write", "/proc/sys/kernel/hung_task_timeout_secs", HUNG_TASK_SECONDS),
+                 ("write", "/sys/kernel/debug/clear_warn_once", 1)]
+    plan.append(("load", f"{base}/{module.name}", parameters))
+    where = f"{base}/selftests/{tests.name}"
+    for program in programs:
+        plan.append(("run", program.name, where, program.timeout, f"./{program.name}",
+                     *program.arguments))
+    plan.append(("unload", module.name.removesuffix(".ko")))
+    return "".join(initramfs.plan_line(*step) for step in plan)
+
+
+def facts_of(kernel, settings, programs, module, parameters, given):
+    config = json.dumps(kernel.config, sort_keys=True).encode()
+    git = subprocess.run(["git", "-C", str(build.TOP), "describe", "--always", "--dirty"],
+                         check=False, capture_output=True, text=True).stdout.strip()
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv, "commit": git or None, "accel": None,
+        "kernel": {"name": kernel.name, "release": kernel.release, "image": str(kernel.image),
+                   "config_sha256": hashlib.sha256(config).hexdigest()},
+        "module": {"file": module.name, "parameters": parameters,
+                   "sha256": hashlib.sha256(module.read_bytes()).hexdigest()},
+        "guest": None if kernel.running else {
+            "tree": guest.tree_key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
+            "append": settings.append},
+        "collection": str(given.collection), "tests": given.tests.split(),
+        "seed": None,
+        "programs": {program.name: {"timeout_s": program.timeout,
+                                    "tests": program.tests} for program in programs},
+    }
+
+
+def run(kernel, settings, tests, programs, given):
+    """Build the module, run, judge, write OUT; the exit status."""
+    if kernel.running:
+        running.agree(kernel, tests, programs)
+    driver = given.driver.resolve()
+    module = build.module(kernel, driver, driver_name(driver))
+    parameters = given.parameters
+    if parameters is None:
+        parameters = "" if kernel.running else build.MODULE_PARAMETERS
+    out = prepare(given.out)
+    facts = facts_of(kernel, settings, programs, module, parameters, given)
+    rules = given.collection / ALLOWED
+    report = Report(out, programs)
+    judge = Judge(programs, kmsg.Allowed(rules if rules.exists() else None), report)
+    if kernel.running:
+        ending, accel = running.run(tests, programs, module, parameters, judge.take), "none"
+        console = ""
+    else:
+        ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, out, judge)
+        console = (out / "console.log").read_text(errors="replace")
+    lost = verdict.lost_guest(ending, settings, console)
+    judge.finish(judge.stopped or (lost[1] if lost else ""))
+    found = verdict.decide(judge, lost)
+    facts["accel"] = accel
+    write_files(out, judge, found, ending, facts)
+    if ending.booted and not kernel.running:
+        say(f"boot to the first record {ending.boot_ms / 1000:.1f} s; results are in {out}")
+    report.close(judge, found)
+    return found.exit_status
+
+
+def _run_guest(kernel, settings, tests, programs, module, parameters, out, judge):
+    plan = make_plan(tests, programs, module, parameters, "/payload")
+    payload = initramfs.payload(plan, {module.name: module,
+                                       f"selftests/{tests.name}": tests.installed,
+                                       "selftests/kselftest": tests.framework})
+    return vm.boot(kernel, settings, payload, out / "console.log", judge.take)
