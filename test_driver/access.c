@@ -69,8 +69,8 @@ static int hotmirror_access_populate(struct hotmirror_op *op,
 	long ret;
 
 	range = hotmirror_range_find(op->file, page);
-	if (!range)
-		return -ENOENT;
+	if (IS_ERR(range))
+		return PTR_ERR(range);
 	end = min3(op->end, range->end, (page & PMD_MASK) + PMD_SIZE);
 	ret = hotmirror_populate(op, range, page, end, write);
 	hotmirror_range_put(range);
@@ -201,8 +201,8 @@ static int hotmirror_prefetch_range(struct hotmirror_op *op,
 
 	while (addr < op->end) {
 		range = hotmirror_range_find(op->file, addr);
-		if (!range)
-			return -ENOENT;
+		if (IS_ERR(range))
+			return PTR_ERR(range);
 		end = min3(op->end, range->end, (addr & PMD_MASK) + PMD_SIZE);
 		ret = hotmirror_populate(op, range, addr, end, write);
 		hotmirror_range_put(range);

@@ -128,9 +128,10 @@ struct hotmirror_op {
 	struct mm_struct *mm;		/* mmget()ed */
 	unsigned long start;		/* page aligned */
 	unsigned long end;
-	unsigned long nr;		/* elements of pfns and dst */
-	unsigned long *pfns;
-	unsigned long *dst;
+	unsigned long nr;		/* elements of each array */
+	unsigned long *pfns;		/* what a walk found, migration sources */
+	unsigned long *dst;		/* migration targets */
+	unsigned long *before;		/* device entries before a walk */
 	u64 begin_ns;
 	u64 fault_ns;
 	u32 entries;

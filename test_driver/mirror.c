@@ -41,10 +41,11 @@ int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
 	op->start = addr & PAGE_MASK;
 	op->end = PAGE_ALIGN(addr + length);
 	op->nr = min((op->end - op->start) >> PAGE_SHIFT, HOTMIRROR_LEAF_PAGES);
-	op->pfns = kvcalloc(op->nr, 2 * sizeof(*op->pfns), GFP_KERNEL_ACCOUNT);
+	op->pfns = kvcalloc(op->nr, 3 * sizeof(*op->pfns), GFP_KERNEL_ACCOUNT);
 	if (!op->pfns)
 		return -ENOMEM;
 	op->dst = op->pfns + op->nr;
+	op->before = op->dst + op->nr;
 	if (!mmget_not_zero(file->mm)) {
 		kvfree(op->pfns);
 		return -ESRCH;
@@ -70,7 +71,10 @@ void hotmirror_range_put(struct hotmirror_range *range)
 	kref_put(&range->ref, hotmirror_range_free);
 }
 
-/* The first range that covers an address, with a reference, or NULL. */
+/*
+ * The first range that covers an address, with a reference; -ENOENT if there is
+ * none, -ENODEV if that is because unplug has removed them all.
+ */
 struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 					     unsigned long addr)
 {
@@ -83,7 +87,8 @@ struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 		kref_get(&range->ref);
 		return range;
 	}
-	return NULL;
+	return ERR_PTR(READ_ONCE(file->inst->target) == HOTMIRROR_LIVE ?
+		       -ENOENT : -ENODEV);
 }
 
 /*

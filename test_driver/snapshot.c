@@ -59,8 +59,23 @@ typedef void (*hotmirror_look_fn)(struct hotmirror_op *op,
 				  struct hmm_range *hmm, void *arg);
 
 /*
+ * The device page table must be read before the CPU's. A page that appears is not
+ * announced by any notifier: read the other way round, an entry that another thread
+ * has just populated would look as if the CPU page table did not justify it.
+ */
+static void hotmirror_look_before(struct hotmirror_op *op, struct hmm_range *hmm)
+{
+	unsigned long addr, n = 0;
+
+	guard(mutex)(&op->file->lock);
+	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++)
+		op->before[n] = hotmirror_dpt_get(op->file, addr);
+}
+
+/*
  * Walk a piece of a range and look at the result while it is known to be true, that
- * is under the driver lock with the sequence unchanged.
+ * is under the driver lock with the sequence unchanged since before the device
+ * entries were read.
  *
  * Return: 0, -EBUSY (start again), -ENODEV, -ENOENT, -EFAULT, -ERESTARTSYS.
  */
@@ -75,6 +90,7 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 		return -ENODEV;
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+	hotmirror_look_before(op, hmm);
 	ret = hotmirror_walk(op, hmm);
 	if (!ret) {
 		mutex_lock(&op->file->lock);
@@ -117,8 +133,7 @@ static void hotmirror_look_snap(struct hotmirror_op *op, struct hmm_range *hmm,
 	u32 *snap = arg;
 
 	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++)
-		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n],
-					 hotmirror_dpt_get(op->file, addr));
+		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n], op->before[n]);
 }
 
 /* One piece: at most a leaf, within one range. */
@@ -128,8 +143,8 @@ static int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
 	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
 	int ret;
 
-	if (!range)
-		return -ENOENT;
+	if (IS_ERR(range))
+		return PTR_ERR(range);
 	*end = min3(op->end, range->end, addr + (op->nr << PAGE_SHIFT));
 	/* op->dst is free for the result: as many words as there are pages */
 	ret = hotmirror_look(op, range, addr, end, UINT_MAX,
@@ -180,7 +195,7 @@ static void hotmirror_look_verify(struct hotmirror_op *op,
 	unsigned long addr, entry, pfn, n = 0;
 
 	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++) {
-		entry = hotmirror_dpt_get(op->file, addr);
+		entry = op->before[n];
 		if (!(entry & HOTMIRROR_ENTRY_VALID))
 			continue;
 		verify->present++;
@@ -221,9 +236,9 @@ static int hotmirror_verify_piece(struct hotmirror_op *op, unsigned long addr,
 	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
 	int ret;
 
-	if (!range) {
+	if (IS_ERR(range)) {
 		*end = addr + PAGE_SIZE;
-		return 0;
+		return PTR_ERR(range) == -ENOENT ? 0 : PTR_ERR(range);
 	}
 	*end = min(*end, range->end);
 	ret = hotmirror_look(op, range, addr, end, HOTMIRROR_VERIFY_TRIES,
