@@ -15,7 +15,7 @@ ACCUSING = re.compile(r"""
   | suspicious\ RCU\ usage | INFO:\ task\ .*\ blocked | rcu:.*stall | soft\ lockup | hard\ LOCKUP
   | KASAN: | KCSAN: | UBSAN: | KFENCE: | ODEBUG: | DEBUG_LOCKS_WARN
   | Bad\ page\ (state|map) | Bad\ rss-counter | refcount_t: | unreferenced\ object
-  | FAULT_FLAG_ALLOW_RETRY\ missing | Out\ of\ memory:\ Kill | Kernel\ panic
+  | FAULT_FLAG_ALLOW_RETRY\ missing | [Oo]ut\ of\ memory:\ Kill | Kernel\ panic
 """, re.X)
 
 # Bits of /proc/sys/kernel/tainted that are verdicts.

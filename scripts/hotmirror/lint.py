@@ -298,8 +298,8 @@ def user_c(b):
     for name in b.named("*.c"):
         if any(Path(name).is_relative_to(place) for place in elsewhere):
             continue
-        status, output = b.in_tree(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread",
-                                    "-D_GNU_SOURCE", "-c", "-o", "/dev/null", name])
+        status, output = b.in_tree(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
+                                    "-pthread", "-c", "-o", "/dev/null", name])
         if status:
             bad += _accusing(output) or [f"{name}: gcc ended with status {status}"]
     return bad

@@ -90,8 +90,9 @@ def decide(judge, lost):
         causes += [f"the kernel log is incomplete: {judge.lost}"] if judge.lost else []
     missing = counts(tests)[ktap.MISSING]
     if missing:
-        causes.append(f"{missing} planned tests did not report")
-        word = "unknown" if word == "pass" else word
+        some = "1 planned test" if missing == 1 else f"{missing} planned tests"
+        causes.append(f"{some} did not report")
+        word = "fail" if word == "pass" else word
     if word == "pass" and judge.passed_nothing():
         skipped = next((test.detail for test in tests if test.status == ktap.SKIP), "")
         causes.append(f"nothing was tested: every test was skipped ({skipped})" if skipped

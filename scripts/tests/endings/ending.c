@@ -45,6 +45,11 @@ TEST(fails)
 	}
 }
 
+TEST(skips)
+{
+	SKIP(return, "there is nothing to do");
+}
+
 TEST(segfaults)
 {
 	raise(SIGSEGV);
