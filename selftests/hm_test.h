@@ -131,6 +131,16 @@ static inline void rig_verify_fd(struct __test_metadata *_metadata, int fd)
 
 #define rig_verify(rig)	rig_verify_fd(_metadata, (rig)->fd)
 
+/*
+ * Nothing keeps the instance any more. It will be gone a few RCU grace periods
+ * later; they are most of the time of a test, so main() waits for the last of them.
+ */
+static inline bool rig_drained(const struct hotmirror_status *st)
+{
+	return st->state == HOTMIRROR_GONE ||
+	       (st->state == HOTMIRROR_DRAINING && !st->pages_held);
+}
+
 /* Give up the instance and see it go. A test that failed may well hold it: no wait. */
 static inline void rig_leave(struct __test_metadata *_metadata, struct hm_rig *rig)
 {
@@ -142,9 +152,7 @@ static inline void rig_leave(struct __test_metadata *_metadata, struct hm_rig *r
 	if (rig->fd < 0)
 		return;
 	if (_metadata->exit_code != KSFT_FAIL)
-		ret = hm_wait_gone(rig->fd, HM_LIMIT_MS);
-	if (ret)
-		hm_status(rig->fd, 0, &st);
+		ret = hm_wait_status(rig->fd, 0, rig_drained, &st);
 	EXPECT_EQ(0, ret)
 		TH_LOG("instance %u is %s, %u readers, %u sleepers, %llu pages held",
 		       rig->id, hm_state_name(st.state), st.readers, st.sleepers,
@@ -197,15 +205,39 @@ static inline __u32 rig_page(struct __test_metadata *_metadata, struct hm_rig *r
 	return page;
 }
 
-/* Skip the whole program, with the remedy, if there is no module to test. */
-static inline void need_module(int argc, char **argv)
+/* Instances that are not ours, since before the first test. */
+static __u32 instances_before;
+
+/* Wait until the instances of all tests are gone but @left of them. */
+static inline int rig_settle(struct hotmirror_query *q, __u32 left)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+	int control = hm_control_open();
+	int ret;
+
+	while (!(ret = hm_query(control, q)) && q->instances > instances_before + left) {
+		if (!hm_left(deadline))
+			ret = -ETIMEDOUT;
+		if (ret)
+			break;
+		hm_pause();
+	}
+	close(control);
+	return ret;
+}
+
+/*
+ * Skip the whole program, with the remedy, if there is no module to test. False
+ * if none is needed, to list the tests.
+ */
+static inline bool need_module(int argc, char **argv)
 {
 	struct hotmirror_query q = {};
 	int fd;
 
 	for (int i = 1; i < argc; i++)
 		if (!strcmp(argv[i], "-l") || !strcmp(argv[i], "-h"))
-			return;
+			return false;
 	fd = hm_control_open();
 	if (fd < 0) {
 		ksft_print_header();
@@ -218,12 +250,29 @@ static inline void need_module(int argc, char **argv)
 			       q.abi, HOTMIRROR_ABI_VERSION);
 	}
 	close(fd);
+	instances_before = q.instances;
+	return true;
+}
+
+/* After the last test: every instance is gone, or the program fails. */
+static inline void see_all_gone(void)
+{
+	struct hotmirror_query q;
+	int ret = rig_settle(&q, 0);
+
+	if (!ret)
+		return;
+	fprintf(stderr, "# %u instances are left that no test owns: %s\n",
+		q.instances - instances_before, strerror(-ret));
+	fflush(NULL);
+	_exit(KSFT_FAIL);
 }
 
 #define HM_TEST_MAIN							\
 int main(int argc, char **argv)						\
 {									\
-	need_module(argc, argv);					\
+	if (need_module(argc, argv))					\
+		atexit(see_all_gone);					\
 	return test_harness_run(argc, argv);				\
 }
 

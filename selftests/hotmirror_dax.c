@@ -115,19 +115,28 @@ TEST_F(dax, private_mapping_is_einval)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-TEST_F(dax, mapping_beyond_the_end_is_refused)
+/* As with device-dax a mapping may be longer than the memory, which ends it with SIGBUS. */
+TEST_F(dax, behind_the_end_is_sigbus)
 {
-	const struct { size_t length; off_t offset; } bad[] = {
-		{ self->page, self->rig.bytes },
-		{ 2 * self->page, self->rig.bytes - self->page },
-		{ self->rig.bytes + self->page, 0 },
-		{ self->page, (off_t)1 << 40 },
-	};
+	size_t bytes = self->rig.bytes;
+	__u32 snap, id;
+	int fd = other_instance(_metadata, self, &id);
+	char *next = map_dax(fd, bytes, 0);
+	char *all = map_dax(self->fd, 2 * bytes, 0);
 
-	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-		EXPECT_EQ(MAP_FAILED, map_dax(self->fd, bad[i].length, bad[i].offset));
-		EXPECT_EQ(EINVAL, errno);
-	}
+	ASSERT_NE(MAP_FAILED, next);
+	ASSERT_NE(MAP_FAILED, all);
+	/* The memory behind the end may be another instance's: it is there, and touched. */
+	hm_fill(next, bytes, 1);
+	EXPECT_EQ(0, hm_cpu_touch(all + bytes - 1));
+	EXPECT_EQ(SIGBUS, hm_cpu_touch(all + bytes));
+	EXPECT_EQ(SIGBUS, hm_cpu_dirty(all + 2 * bytes - 1));
+	must(hm_mirror(self->fd, all, 2 * bytes, 0, NULL));
+	must_err(EFAULT, hm_read(self->fd, all + bytes, self->buf, 1));
+	must(hm_snapshot(self->fd, all + bytes, self->page, &snap));
+	EXPECT_EQ(0, snap & HOTMIRROR_SNAP_VALID);
+	expect_filled(next, bytes, 1);
+	close(fd);
 }
 
 TEST_F(dax, other_kinds_cannot_be_mapped)

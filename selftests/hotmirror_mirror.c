@@ -236,10 +236,13 @@ TEST_F(mirror, secret_memory_is_refused)
 
 TEST_F(mirror, poisoned_page_is_ehwpoison)
 {
+	int ret;
+
 	hm_fill(self->mem, self->page, 9);
 	must(hm_read(self->fd, self->mem, self->buf, self->page));
-	if (madvise(self->mem, self->page, MADV_HWPOISON))
-		SKIP(return, "MADV_HWPOISON: %s (CONFIG_MEMORY_FAILURE?)", strerror(errno));
+	ret = hm_poison(self->mem, self->page);
+	if (ret)
+		SKIP(return, "MADV_HWPOISON: %s (CONFIG_MEMORY_FAILURE?)", strerror(-ret));
 	must_err(EHWPOISON, hm_read(self->fd, self->mem, self->buf, self->page));
 	must_err(EHWPOISON, hm_write(self->fd, self->mem, self->buf, self->page));
 	EXPECT_EQ(SIGBUS, hm_cpu_touch(self->mem));

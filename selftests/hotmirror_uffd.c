@@ -60,8 +60,8 @@ typedef FIXTURE_VARIANT(uffd) variants;
 /* Ready to fault: missing pages, or present and write-protected ones. */
 static void guard(struct __test_metadata *_metadata, data *self, bool wp)
 {
-	if (wp)
-		hm_fill(self->mem, self->length, OLD);
+	for (int i = 0; wp && i < PAGES; i++)
+		hm_fill(self->mem + i * self->page, self->page, OLD);
 	must(hm_uffd_register(self->uffd, self->mem, self->length, wp));
 	if (wp)
 		must(hm_uffd_protect(self->uffd, self->mem, self->length, true));
@@ -217,7 +217,7 @@ TEST_F(uffd, mremap_away_meanwhile_is_efault)
 	expect_no_entry(_metadata, self);
 	/* The data went along, and no device write did. */
 	if (variant->wp)
-		expect_filled(self->spare, self->length, OLD);
+		expect_filled(self->spare + HELD * self->page, self->page, OLD);
 	else
 		expect_zero(self->spare, self->length);
 }

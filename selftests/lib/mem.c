@@ -70,8 +70,8 @@ ssize_t hm_not_zero(const void *mem, size_t length)
 	return -1;
 }
 
-/* Where a faulting CPU access of this thread goes on. */
-static __thread sigjmp_buf *resume;
+/* Where a faulting CPU access of this thread goes on; volatile: a handler reads it. */
+static __thread sigjmp_buf *volatile resume;
 
 static void on_fault(int sig)
 {
@@ -134,6 +134,20 @@ int hm_cpu_dirty(void *p)
 	char byte = 0x5a;
 
 	return guarded_copy(p, &byte, 1);
+}
+
+int hm_poison(void *addr, size_t length)
+{
+	sigjmp_buf env;
+	int ret = 0;
+
+	catch_faults();
+	if (!sigsetjmp(env, 1)) {
+		resume = &env;
+		ret = madvise(addr, length, MADV_HWPOISON) ? -errno : 0;
+	}
+	resume = NULL;
+	return ret;
 }
 
 int hm_gup_read(const void *from, void *to, size_t length)

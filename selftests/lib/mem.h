@@ -31,6 +31,9 @@ int hm_cpu_write(void *to, const void *from, size_t length);
 int hm_cpu_touch(const void *p);
 int hm_cpu_dirty(void *p);
 
+/* Pretend a memory error (MADV_HWPOISON) and survive its SIGBUS; 0 or -errno. */
+int hm_poison(void *addr, size_t length);
+
 /*
  * An access by get_user_pages(): 0 or -errno. The references are dropped at once
  * (process_vm_readv() of this process).
