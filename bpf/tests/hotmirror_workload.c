@@ -14,7 +14,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,8 +48,8 @@ struct tally {
 	unsigned long events[NR_EVENTS];
 	unsigned long faults;
 	unsigned long held;
-	uint64_t held_min_ns;	/* from the fault message to the resolving copy */
-	uint64_t held_max_ns;	/* from before the access to after it */
+	__u64 held_min_ns;	/* from the fault message to the resolving copy */
+	__u64 held_max_ns;	/* from before the access to after it */
 };
 
 struct target {
@@ -171,7 +170,7 @@ static int remap(struct target *t, char *p)
 				  to) == to, "mremap");
 }
 
-static uint64_t now_ns(void)
+static __u64 now_ns(void)
 {
 	struct timespec now;
 
@@ -180,7 +179,7 @@ static uint64_t now_ns(void)
 }
 
 /* The time that passes is the load here, nothing is synchronized by it. */
-static void hold_until(uint64_t ns)
+static void hold_until(__u64 ns)
 {
 	struct timespec end = {
 		.tv_sec = ns / 1000000000,
@@ -208,7 +207,7 @@ static int held_read(struct target *t, char *p)
 {
 	struct access access = { t, p };
 	struct tally *tally = t->tally;
-	uint64_t begin, message;
+	__u64 begin, message;
 	struct hm_async reader;
 	struct hm_fault fault;
 	int uffd = hm_uffd_open();
@@ -364,7 +363,8 @@ static __u32 plug(int control)
 		must("PLUG", hm_plug(control, kind, q.plug_align, &id));
 		return id;
 	}
-	fprintf(stderr, "hotmirror_workload: neither private nor coherent device memory: boot with memmap=SIZE$START and load the module with arena=SIZE@START\n");
+	fprintf(stderr, "neither private nor coherent device memory: boot with "
+		"memmap=SIZE$START and load test_hotmirror with arena=SIZE@START\n");
 	exit(4);
 }
 
@@ -377,25 +377,43 @@ static void await_go(void)
 		die("nobody said go", -ETIMEDOUT);
 }
 
-static void report(const struct target *t, const struct hotmirror_stats *s)
+static void number(const char *name, unsigned long long value, const char *after)
 {
-	const struct tally *tally = t->tally;
+	printf("\"%s\":%llu%s", name, value, after);
+}
+
+static void report_expected(const struct tally *tally)
+{
 	const char *comma = "";
 
-	printf("REPORT {\"expected\":{\"faults\":%lu,\"held\":%lu,\"held_min_ns\":%" PRIu64
-	       ",\"held_max_ns\":%" PRIu64 ",\"events\":{",
-	       tally->faults, tally->held, tally->held_min_ns, tally->held_max_ns);
+	number("faults", tally->faults, ",");
+	number("held", tally->held, ",");
+	number("held_min_ns", tally->held_min_ns, ",");
+	number("held_max_ns", tally->held_max_ns, ",\"events\":{");
 	for (int e = 0; e < NR_EVENTS; e++) {
 		if (!tally->events[e])
 			continue;
-		printf("%s\"%s\":%lu", comma, event_names[e], tally->events[e]);
+		printf("%s", comma);
+		number(event_names[e], tally->events[e], "");
 		comma = ",";
 	}
-	printf("}},\"driver\":{\"invalidates\":%llu,\"refused\":%llu,\"cleared\":%llu,"
-	       "\"faults\":%llu,\"fault_ns\":%llu,\"populates\":%llu,\"retries\":%llu,"
-	       "\"to_dev\":%llu,\"to_sys\":%llu}}\n",
-	       s->invalidates, s->invalidates_refused, s->entries_cleared, s->faults,
-	       s->fault_ns, s->populates, s->retries, s->pages_to_dev, s->pages_to_sys);
+	printf("}");
+}
+
+static void report(const struct target *t, const struct hotmirror_stats *s)
+{
+	printf("REPORT {\"expected\":{");
+	report_expected(t->tally);
+	printf("},\"driver\":{");
+	number("invalidates", s->invalidates, ",");
+	number("refused", s->invalidates_refused, ",");
+	number("cleared", s->entries_cleared, ",");
+	number("faults", s->faults, ",");
+	number("fault_ns", s->fault_ns, ",");
+	number("populates", s->populates, ",");
+	number("retries", s->retries, ",");
+	number("to_dev", s->pages_to_dev, ",");
+	number("to_sys", s->pages_to_sys, "}}\n");
 }
 
 static int run(void)
