@@ -182,13 +182,9 @@ int hotmirror_devmem_plug(struct hotmirror_instance *inst)
 	return 0;
 }
 
-/*
- * Take the memory away; cannot block, because unplug waited for the references.
- * Under inst->lock, which keeps STATUS from reading struct pages.
- */
+/* Take the memory away; waits for RCU only, because no reference is left. */
 void hotmirror_devmem_unmap(struct hotmirror_instance *inst)
 {
-	inst->mapped = false;
 	memunmap_pages(&inst->pgmap);
 	hotmirror_devmem_range_free(inst);
 }

@@ -74,7 +74,7 @@ struct hotmirror_instance {
 
 	/* device memory: see devmem.c, dax.c */
 	struct dev_pagemap pgmap;
-	bool mapped;			/* between memremap_pages() and memunmap_pages() */
+	bool mapped;			/* the struct pages may be looked at; under lock */
 	struct resource *res;		/* private */
 	u64 arena_offset;		/* coherent, dax */
 	struct inode *inode;		/* dax: the shared one */

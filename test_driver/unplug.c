@@ -171,9 +171,11 @@ static void hotmirror_drain(struct hotmirror_instance *inst)
 	while (!hotmirror_drained(inst))
 		wait_event_idle_timeout(inst->wait, hotmirror_unused(inst),
 					HOTMIRROR_DRAIN_POLL);
+	/* From here on nobody looks at a struct page; no lock is held over the wait. */
 	mutex_lock(&inst->lock);
-	hotmirror_devmem_unmap(inst);
+	inst->mapped = false;
 	mutex_unlock(&inst->lock);
+	hotmirror_devmem_unmap(inst);
 	hotmirror_unplug_node(inst);
 }
 
