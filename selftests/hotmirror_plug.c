@@ -183,44 +183,6 @@ TEST_F(plug, bad_align_is_einval)
 		must_err(EINVAL, plug_aligned(self, self->rig.page));
 }
 
-/* Ask for more and more of the arena; @got counts bytes. 0 or the first error. */
-static int eat_arena(const FIXTURE_DATA(plug) *self, __u64 *got)
-{
-	__u64 chunk = self->rig.q.arena_free;
-	int ret = 0;
-
-	while (chunk >= self->rig.q.plug_align) {
-		ret = hm_plug(self->rig.control, self->kind->kind, chunk, NULL);
-		if (ret == -ENOSPC)
-			chunk = chunk / 2 / self->rig.q.plug_align * self->rig.q.plug_align;
-		else if (ret)
-			break;
-		else
-			*got += chunk;
-	}
-	return ret;
-}
-
-TEST_F(plug, exhausted_arena_is_enospc_and_comes_back)
-{
-	struct hotmirror_query *q = &self->rig.q;
-	__u64 free = q->arena_free;
-	__u64 got = 0;
-
-	skip_unless(has_kind(self), self->kind->lacking);
-	if (variant->kind == HOTMIRROR_PRIVATE)
-		SKIP(return, "private memory needs no arena");
-	EXPECT_EQ(-ENOSPC, eat_arena(self, &got));
-	EXPECT_EQ(free, got);
-	must(hm_query(self->rig.control, q));
-	EXPECT_EQ(0, q->arena_free);
-	/* Closing the control file gives everything back. */
-	close(self->rig.control);
-	self->rig.control = -1;
-	must(rig_settle(q, 0));
-	EXPECT_EQ(free, q->arena_free);
-}
-
 /* Different memory for every instance: same number, or same place in the arena. */
 static bool overlap(const struct hotmirror_status *a, const struct hotmirror_status *b)
 {
@@ -244,6 +206,86 @@ TEST_F(plug, instances_do_not_overlap)
 		for (int j = 0; j < i; j++)
 			EXPECT_FALSE(overlap(&st[j], &st[i]));
 	}
+}
+
+/* The memory that was reserved at boot, shared by the kinds that need real memory. */
+FIXTURE(arena) {
+	struct hm_rig rig;
+};
+
+FIXTURE_VARIANT(arena) {
+	__u32 kind;
+};
+
+FIXTURE_VARIANT_ADD(arena, coherent) { .kind = HOTMIRROR_COHERENT };
+FIXTURE_VARIANT_ADD(arena, dax) { .kind = HOTMIRROR_DAX };
+
+FIXTURE_SETUP(arena)
+{
+	rig_begin(_metadata, variant, &self->rig);
+	must(rig_settle(&self->rig.q, 0));
+	if (!(self->rig.q.features & hm_kind(variant->kind)->feature))
+		SKIP(return, "%s", hm_kind(variant->kind)->lacking);
+}
+
+FIXTURE_TEARDOWN(arena)
+{
+	rig_end(_metadata, &self->rig);
+}
+
+/* Take what is left but @spare, then piece by piece; the error that ends it. */
+static int eat(struct hm_rig *rig, __u32 kind, __u64 spare, __u64 *got)
+{
+	__u64 chunk = rig->q.arena_free - spare;
+	int ret;
+
+	while (!(ret = hm_plug(rig->control, kind, chunk, NULL))) {
+		*got += chunk;
+		chunk = rig->q.plug_align;
+	}
+	return ret;
+}
+
+TEST_F(arena, exhausted_is_enospc_and_all_of_it_comes_back)
+{
+	struct hotmirror_query *q = &self->rig.q;
+	__u64 free = q->arena_free, got = 0;
+
+	/* The bulk as coherent memory, which nobody has to fill with zeroes. */
+	if (variant->kind == HOTMIRROR_DAX) {
+		must(hm_plug(self->rig.control, HOTMIRROR_COHERENT,
+			     free - 4 * q->plug_align, NULL));
+		got = free - 4 * q->plug_align;
+		must(hm_query(self->rig.control, q));
+	}
+	EXPECT_EQ(-ENOSPC, eat(&self->rig, variant->kind, 2 * q->plug_align, &got));
+	EXPECT_EQ(free, got);
+	must(hm_query(self->rig.control, q));
+	EXPECT_EQ(0, q->arena_free);
+	close(self->rig.control);
+	self->rig.control = -1;
+	must(rig_settle(q, 0));
+	EXPECT_EQ(free, q->arena_free);
+}
+
+/* Free memory in pieces is good for pieces only, and heals. */
+TEST_F(arena, holes_are_used_and_joined)
+{
+	__u64 piece = self->rig.q.plug_align, free = self->rig.q.arena_free;
+	struct hotmirror_status st;
+	__u32 ids[3], id;
+	__u64 offset;
+
+	for (int i = 0; i < 3; i++)
+		must(hm_plug(self->rig.control, variant->kind, piece, &ids[i]));
+	must(hm_status(self->rig.control, ids[1], &st));
+	offset = st.arena_offset;
+	must(hm_unplug(self->rig.control, ids[1], HOTMIRROR_GONE, HM_LIMIT_MS));
+	must(hm_plug(self->rig.control, variant->kind, piece, &id));
+	must(hm_status(self->rig.control, id, &st));
+	EXPECT_EQ(offset, st.arena_offset);
+	must(hm_query(self->rig.control, &self->rig.q));
+	EXPECT_EQ(free - 3 * piece, self->rig.q.arena_free);
 }
 
 /* The device node of an instance. */

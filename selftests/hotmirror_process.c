@@ -174,6 +174,40 @@ TEST_F(process, dead_opener_is_esrch)
 	close(o.fd);
 }
 
+/* Told to, it becomes another program: its pipe closes on exec. */
+static int executor(struct hm_parent *p, void *arg)
+{
+	data *self = arg;
+	int fd = hm_open(self->rig.id);
+	char *mem = hm_map(PAGES);
+
+	hm_tell(p, hm_mirror(fd, mem, self->length, 0, NULL));
+	hm_tell(p, fd);
+	hm_tell(p, (long)mem);
+	hm_hear(p);
+	execl("/proc/self/exe", program_invocation_short_name, "-h", NULL);
+	return 1;
+}
+
+/* The file mirrors the memory that was, not the program that is. */
+TEST_F(process, opener_that_execs_is_esrch)
+{
+	long value, fd, mem;
+	int file;
+
+	must(hm_child_start(&self->child, executor, self));
+	must(hm_child_hear(&self->child, &value));
+	EXPECT_EQ(0, value);
+	must(hm_child_hear(&self->child, &fd));
+	must(hm_child_hear(&self->child, &mem));
+	file = must(hm_child_getfd(&self->child, fd));
+	must(hm_read(file, (void *)mem, self->buf, self->page));
+	must(hm_child_tell(&self->child, 0));
+	must_err(EPIPE, hm_child_hear(&self->child, &value));
+	must_err(ESRCH, hm_read(file, (void *)mem, self->buf, self->page));
+	close(file);
+}
+
 /* Exit frees the device memory that the process used. */
 TEST_F(process, dead_opener_gives_its_device_memory_back)
 {

@@ -338,6 +338,23 @@ TEST_F(uffd, signal_meanwhile_is_eintr)
 	expect_data(_metadata, self, variant, NEW);
 }
 
+/* To a program that restarts its system calls the signal is no event at all. */
+TEST_F(uffd, restarting_signal_meanwhile_faults_again)
+{
+	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
+	struct hm_fault f;
+
+	sigaction(SIGUSR1, &sa, NULL);
+	hold_access(_metadata, self, variant);
+	pthread_kill(self->access.thread, SIGUSR1);
+	must(hm_uffd_wait(self->uffd, &f));
+	EXPECT_EQ((unsigned long)self->held, f.addr);
+	EXPECT_FALSE(hm_async_done(&self->access));
+	resolve(_metadata, self, variant);
+	expect_end(_metadata, self, 0);
+	expect_data(_metadata, self, variant, NEW);
+}
+
 /* Two accesses wait for one page, each gets it. */
 TEST_F(uffd, two_accesses_wait_for_one_page)
 {
