@@ -107,7 +107,7 @@ def entry(kind, key, make):
         aside = root() / f".new-{kind}-{key}"
         remove(aside)
         try:
-            with cannot("writing", aside):
+            with cannot("writing", path):
                 make(aside)
                 os.rename(aside, path)
         except BaseException:

@@ -40,6 +40,8 @@ def parser(doc, usage=None):
 def settings(options):
     if options.cpus and not (options.cpus.isdigit() and 1 <= int(options.cpus) <= 64):
         raise Stop(f"CPUS={options.cpus} is not a number of processors", "use 1 to 64")
+    if options.accel not in vm.ACCELS:
+        raise Stop(f"ACCEL={options.accel} is unknown", f"use {', '.join(vm.ACCELS)}")
     if options.boot_image and not options.boot_image.is_file():
         raise Stop(f"--boot-image {options.boot_image}: there is no such file")
     return vm.Settings(accel=options.accel, mem_mb=vm.parse_mem(options.mem), append=options.append,

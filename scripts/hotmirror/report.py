@@ -46,15 +46,17 @@ class Report:
     def __init__(self, out, programs):
         self.out, self.count = out, 0
         self.ktap = open(out / "results.ktap", "w", encoding="utf-8")
-        self.line("KTAP version 1")
-        self.line(f"1..{len(programs)}")
+        self.header = ["KTAP version 1", f"1..{len(programs)}"]
         self.numbers = {}
 
-    def line(self, text, stdout=True):
-        self.ktap.write(text + "\n")
+    def line(self, text):
+        """A line of KTAP; the header waits for the first one, so that a set-up error prints none."""
+        for part in [*self.header, text]:
+            self.ktap.write(part + "\n")
+            print(part)
+        self.header = []
         self.ktap.flush()
-        if stdout:
-            print(text, flush=True)
+        sys.stdout.flush()
 
     def started(self, run):
         name = run.program.name
@@ -139,6 +141,13 @@ def write_files(out, judge, found, ending, facts):
     _write_json(out / "summary.json", summary)
     facts["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     _write_json(out / "what-was-run.json", facts)
+
+
+def write_stop(out, stop, kernel):
+    """A summary for a run that ended before there was anything to judge."""
+    _write_json(out / "summary.json", {
+        "verdict": "unknown", "cause": stop.what, "kernel": kernel, "accel": None, "boot_ms": 0,
+        "counts": verdict.counts([]), "tests": []})
 
 
 def _write_json(path, value):

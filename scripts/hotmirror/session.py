@@ -9,7 +9,7 @@ import time
 
 from . import build, guest, initramfs, kmsg, running, verdict, vm
 from .judge import Judge
-from .report import Report, prepare, write_files
+from .report import Report, write_files
 from .say import say
 
 ALLOWED = "kmsg-allowed"       # optional file of a collection
@@ -66,7 +66,7 @@ def facts_of(kernel, settings, programs, module, parameters, given):
     }
 
 
-def run(kernel, settings, tests, programs, given):
+def run(kernel, settings, tests, programs, given, out):
     """Build the module, run, judge, write OUT; the exit status."""
     if kernel.running:
         running.agree(kernel, tests, programs)
@@ -75,7 +75,6 @@ def run(kernel, settings, tests, programs, given):
     parameters = given.parameters
     if parameters is None:
         parameters = "" if kernel.running else build.MODULE_PARAMETERS
-    out = prepare(given.out)
     facts = facts_of(kernel, settings, programs, module, parameters, given)
     rules = given.collection / ALLOWED
     report = Report(out, programs)
