@@ -295,8 +295,10 @@ FIXTURE(node) {
 
 FIXTURE_SETUP(node)
 {
-	RIG_SETUP(&self->rig, HM_ANY);
-	must(rig_settle(&self->rig.q, 1));
+	rig_begin(_metadata, variant, &self->rig);
+	must(rig_settle(&self->rig.q, 0));
+	if (!rig_plug(_metadata, &self->rig, HM_ANY))
+		rig_end(_metadata, &self->rig);
 }
 
 FIXTURE_TEARDOWN(node)
@@ -314,7 +316,7 @@ TEST_F(node, unknown_kind_is_einval)
 
 TEST_F(node, most_instances_then_enospc)
 {
-	__u32 n = self->rig.q.instances;
+	__u32 n = self->rig.q.instances + 1;	/* that of the fixture */
 	int ret;
 
 	while (!(ret = hm_plug(self->rig.control, self->rig.kind, self->rig.bytes, NULL)))

@@ -120,20 +120,21 @@ TEST_F(sabotage, unknown_bit_is_einval)
  * taken away. Too late, and the callback clears the entry; too early, and the walk
  * finds the page missing. In between is the window of claim S1, from the walk of the
  * CPU page table to the driver lock: the delay follows the outcome until it is hit.
+ * Every page is a VMA of its own, which makes for a slow walk and a wide window.
  */
 struct race {
 	data *self;
-	char *mem;
-	size_t length;
+	char *mem;		/* one leaf of the device page table */
+	size_t length, pages;
 	atomic_int round;	/* raised by the populating side */
 	atomic_int taken;	/* follows, by the other */
 	int delay;		/* of the populating side in turns; negative: of the other */
 	int step;
 };
 
-#define RACE_PAGES	256
-#define RACE_ROUNDS	1000
-#define RACE_MIN_STEP	32
+#define RACE_ROUNDS	200
+#define RACE_MIN_STEP	64
+#define RACE_MAX_STEP	(1 << 18)
 #define RACE_END	-1
 
 static void spin(int turns)
@@ -178,61 +179,86 @@ static int race_once(struct race *r, int round, struct hotmirror_verify *v)
 /* The entry was cleared: the other side was late, wait longer. Else less long. */
 static void race_follow(struct race *r, const struct hotmirror_verify *v)
 {
-	bool late = v->present < RACE_PAGES;
+	bool late = v->present < r->pages;
 
 	if (late != (r->step > 0))
-		r->step = abs(r->step) < 2 * RACE_MIN_STEP ? -r->step : -r->step / 2;
+		r->step = abs(r->step) > RACE_MIN_STEP ? -r->step / 4 : -r->step;
+	else if (abs(r->step) < RACE_MAX_STEP)
+		r->step *= 2;
 	r->delay += r->step;
 }
 
-/* Race until a round leaves a stale entry or the populate had to start again. */
-static void race(struct __test_metadata *_metadata, data *self, __u64 *stale,
-		 __u64 *retries)
+static void race_memory(struct __test_metadata *_metadata, struct race *r, size_t page)
 {
-	struct race r = {
-		.self = self,
-		.length = RACE_PAGES * self->page,
-		.step = 4096,
-	};
-	struct hotmirror_verify v = {};
-	struct hotmirror_stats s = {};
+	size_t length = r->self->rig.q.pmd_size;
+	char *area = hm_map(2 * length / page);
+
+	ASSERT_NE(NULL, area);
+	r->mem = (char *)(((uintptr_t)area + length - 1) & -length);
+	r->length = length;
+	r->pages = length / page;
+	hm_fill(r->mem, length, 1);
+	for (size_t i = 1; i < r->pages; i += 2)
+		ASSERT_EQ(0, mprotect(r->mem + i * page, page, PROT_READ));
+}
+
+struct outcome {
+	__u64 stale, retries;
+};
+
+static bool stale(const struct outcome *o)
+{
+	return o->stale;
+}
+
+static bool retried(const struct outcome *o)
+{
+	return o->retries;
+}
+
+/* Race until a round ends as wanted, or RACE_ROUNDS have not. */
+static struct outcome race(struct __test_metadata *_metadata, data *self,
+			   bool (*wanted)(const struct outcome *o))
+{
+	struct race r = { .self = self, .step = 4096 };
+	struct outcome o = {};
 	struct hm_async taker;
 	long result;
 
-	r.mem = hm_map(RACE_PAGES);
-	ASSERT_NE(NULL, r.mem);
-	hm_fill(r.mem, r.length, 1);
+	race_memory(_metadata, &r, self->page);
 	must(hm_async_start(&taker, take_away, &r));
-	for (int i = 1; i <= RACE_ROUNDS && !v.stale && !s.retries; i++) {
+	for (int i = 1; i <= RACE_ROUNDS && !wanted(&o); i++) {
+		struct hotmirror_verify v;
+		struct hotmirror_stats s;
+
 		must(race_once(&r, i, &v));
 		must(hm_stats(self->fd, &s));
 		race_follow(&r, &v);
+		o = (struct outcome){ .stale = v.stale, .retries = s.retries };
 	}
 	atomic_store(&r.round, RACE_END);
 	must(hm_async_join(&taker, HM_LIMIT_MS, &result));
-	*stale = v.stale;
-	*retries = s.retries;
+	return o;
 }
 
 TEST_F(sabotage, verify_sees_a_skipped_retry)
 {
-	__u64 stale, retries;
+	struct outcome o;
 
 	must(hm_sabotage(self->fd, HOTMIRROR_SABOTAGE_SKIP_RETRY));
-	race(_metadata, self, &stale, &retries);
-	if (!stale)
+	o = race(_metadata, self, stale);
+	if (!o.stale)
 		SKIP(return, "the window was not hit in %d rounds", RACE_ROUNDS);
-	EXPECT_EQ(1, stale);
+	EXPECT_EQ(1, o.stale);
 }
 
 /* The same race, the same window: started again, and nothing stale. */
 TEST_F(sabotage, honest_populate_loses_the_race_and_starts_again)
 {
-	__u64 stale, retries;
+	struct outcome o = race(_metadata, self, retried);
 
-	race(_metadata, self, &stale, &retries);
-	EXPECT_EQ(0, stale);
-	if (!retries)
+	EXPECT_EQ(0, o.stale);
+	if (!o.retries)
 		SKIP(return, "the window was not hit in %d rounds", RACE_ROUNDS);
 }
 
