@@ -131,7 +131,7 @@ def write_files(out, judge, found, ending, facts):
     summary = {
         "verdict": found.word, "cause": found.cause,
         "kernel": judge.boot_release or facts["kernel"]["release"], "accel": facts["accel"],
-        "boot_ms": ending.boot_ms, "counts": verdict.counts(judge.tests),
+        "boot_ms": ending.boot_ms, "first_test_ms": ending.first_test_ms, "counts": verdict.counts(judge.tests),
         "excused": [{"test": test, "message": text, "reason": reason}
                     for test, text, reason in judge.excused],
         "notes": judge.notes,

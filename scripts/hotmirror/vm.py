@@ -45,6 +45,7 @@ class Ending:
     booted: bool = False
     bye: bool = False          # the plan came to its end
     boot_ms: int = 0           # from the start of QEMU to the agent's first record
+    first_test_ms: int = 0     # from the start of QEMU to the start of the first program
     status: int = None         # of QEMU; negative: killed by that signal
     gave_up: str = ""          # "boot" or "silence": the limit that made us kill it
     damage: str = None         # why the stream cannot be trusted
@@ -139,9 +140,12 @@ class Session:
 
     def _take(self, record):
         self.heard = time.monotonic()
+        since_start = round((self.heard - self.started) * 1000)
         if record.tag == "boot":
             self.ending.booted = True
-            self.ending.boot_ms = round((self.heard - self.started) * 1000)
+            self.ending.boot_ms = since_start
+        if record.tag == "start" and not self.ending.first_test_ms:
+            self.ending.first_test_ms = since_start
         if record.tag == "bye":
             self.ending.bye = True
         self.on_record(record)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Thin targets: the work is done by scripts/, each of which has --help.
+
+.DEFAULT_GOAL := help
+.PHONY: help kselftest check bench distclean clean-cache
+
+# Given on the command line or in the environment, they reach the scripts.
+export KERNEL TESTS OUT ACCEL CPUS MEM I_KNOW
+
+help:
+	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
+	@echo '                  run the selftests on a kernel in a VM and judge the run'
+	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
+	@echo '                  kernel tree, or running (this very machine; read README.md first)'
+	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
+	@echo 'make bench        measure what README.md claims (boot, warm and cold run)'
+	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
+	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
+	@echo
+	@echo 'Exit status of kselftest: 0 passed, 1 failed, 2 could not judge. make turns both 1 and 2'
+	@echo 'into its own status 2; scripts/kselftest and OUT/summary.json tell them apart.'
+
+kselftest:
+	@scripts/need-python scripts/kselftest
+
+check:
+	@scripts/need-python scripts/check
+
+bench:
+	@scripts/need-python scripts/bench --cold
+
+distclean:
+	@scripts/distclean
+
+clean-cache:
+	@scripts/need-python scripts/guest --clean
