@@ -246,7 +246,7 @@ static inline bool need_module(int argc, char **argv)
 	}
 	if (hm_query(fd, &q) || q.abi != HOTMIRROR_ABI_VERSION) {
 		ksft_print_header();
-		ksft_exit_skip("test_hotmirror.ko has ABI %u, these tests %u: build both from one tree\n",
+		ksft_exit_skip("the module has ABI %u, these tests %u: build both from one tree\n",
 			       q.abi, HOTMIRROR_ABI_VERSION);
 	}
 	close(fd);

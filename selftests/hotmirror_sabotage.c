@@ -139,8 +139,8 @@ struct race {
 
 static void spin(int turns)
 {
-	for (volatile int i = turns; i > 0; i--)
-		;
+	for (int i = 0; i < turns; i++)
+		atomic_signal_fence(memory_order_seq_cst);
 }
 
 static long take_away(void *arg)
@@ -180,8 +180,9 @@ static int race_once(struct race *r, int round, struct hotmirror_verify *v)
 static void race_follow(struct race *r, const struct hotmirror_verify *v)
 {
 	bool late = v->present < r->pages;
+	bool longer = r->step > 0;
 
-	if (late != (r->step > 0))
+	if (late != longer)
 		r->step = abs(r->step) > RACE_MIN_STEP ? -r->step / 4 : -r->step;
 	else if (abs(r->step) < RACE_MAX_STEP)
 		r->step *= 2;

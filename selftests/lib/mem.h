@@ -39,13 +39,12 @@ int hm_poison(void *addr, size_t length);
  * (process_vm_readv() of this process).
  */
 int hm_gup_read(const void *from, void *to, size_t length);
-/*
- * Hold references to the pages of [addr, addr + length) by vmsplice() into a
- * pipe until hm_unhold(). 0 or -errno.
- */
+/* References to pages, held by a pipe that they were spliced into. */
 struct hm_hold {
 	int pipe[2];
 };
+
+/* Hold the pages of [addr, addr + length) by vmsplice() until hm_unhold(); 0 or -errno. */
 int hm_hold(struct hm_hold *h, void *addr, size_t length);
 void hm_unhold(struct hm_hold *h);
 

@@ -119,7 +119,7 @@ void hm_show_tasks(pid_t pid)
 	closedir(dir);
 }
 
-static void *watchdog(void *limit_ms)
+static void *bark(void *limit_ms)
 {
 	poll(NULL, 0, (intptr_t)limit_ms);
 	dprintf(STDERR_FILENO, "# watchdog: no end after %d ms\n",
@@ -138,7 +138,7 @@ int hm_watchdog_start(int limit_ms)
 	memset(report, 0, sizeof(report));
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	ret = pthread_create(&thread, &attr, watchdog, (void *)(intptr_t)limit_ms);
+	ret = pthread_create(&thread, &attr, bark, (void *)(intptr_t)limit_ms);
 	pthread_attr_destroy(&attr);
 	return -ret;
 }
