@@ -68,17 +68,15 @@ static int start(struct run *run, const char *dir, char **argv, bool split_outpu
 	return run->pidfd < 0 ? -errno : 0;
 }
 
-static void for_each_id(const char *path, void (*visit)(const char *path, int id))
+/* The next entry of a directory that is a number; 0 at the end. */
+static int next_id(DIR *dir)
 {
-	DIR *dir = opendir(path);
 	struct dirent *entry;
 
-	if (!dir)
-		return;
-	while ((entry = readdir(dir)))
+	while (dir && (entry = readdir(dir)))
 		if (atoi(entry->d_name) > 0)
-			visit(path, atoi(entry->d_name));
-	closedir(dir);
+			return atoi(entry->d_name);
+	return 0;
 }
 
 /*
@@ -102,32 +100,43 @@ static bool user_task(const char *stat_path, char *stat, size_t size)
 	return !(flags & pf_kthread);
 }
 
-static void report_thread(const char *tasks, int tid)
+static void report_thread(int pid, int tid)
 {
 	char path[128], stat[1024];
 
-	snprintf(path, sizeof(path), "%s/%d/stat", tasks, tid);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
 	if (!user_task(path, stat, sizeof(stat)))
 		return;
 	report("stack", "%.*s", (int)(strrchr(stat, ')') + 3 - stat), stat);
-	snprintf(path, sizeof(path), "%s/%d/stack", tasks, tid);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/stack", pid, tid);
 	report_file("stack", path);
 }
 
-static void report_process(const char *proc, int pid)
+static void report_process(int pid)
 {
 	char path[64];
+	DIR *tasks;
+	int tid;
 
-	if (pid == getpid())
-		return;
-	snprintf(path, sizeof(path), "%s/%d/task", proc, pid);
-	for_each_id(path, report_thread);
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	while ((tid = next_id(tasks)))
+		report_thread(pid, tid);
+	if (tasks)
+		closedir(tasks);
 }
 
 /* Where everything stands when a limit is over: the first thing one wants to know. */
 static void report_stacks(void)
 {
-	for_each_id("/proc", report_process);
+	DIR *proc = opendir("/proc");
+	int pid;
+
+	while ((pid = next_id(proc)))
+		if (pid != getpid())
+			report_process(pid);
+	if (proc)
+		closedir(proc);
 }
 
 /* Returns how many direct children there were to kill. */

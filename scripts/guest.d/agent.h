@@ -40,8 +40,8 @@ void line_buffer_read(struct line_buffer *buffer);
 void line_buffer_report(struct line_buffer *buffer);
 void line_buffer_flush(struct line_buffer *buffer);
 
-/* The result stream cannot be written any more: power off the guest, or exit. */
-void agent_give_up(void) __attribute__((noreturn));
+/* The result stream cannot be written any more: powers off the guest, or exits. */
+void agent_give_up(void);
 
 /* How a program ended, as the "exit" record names it. */
 enum ending { ENDED_EXIT, ENDED_SIGNAL, ENDED_TIMEOUT, ENDED_STUCK };

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from .say import Stop, say
 
-SHORT_LIVED, KEEP = ("module", "tests", "agent", "initramfs"), 12
+# How many of a kind stay, at least; more only while they were used in the last day.
+KEEP = {"module": 12, "tests": 12, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4}
 
 
 def root():
@@ -118,17 +119,15 @@ def entry(kind, key, make):
 
 
 def _touch(kind, path):
-    """Remember the use of what may be forgotten."""
-    if kind in SHORT_LIVED:
+    """Remember the use; the age of a tree is that of its packages."""
+    if kind != "tree":
         with contextlib.suppress(PermissionError):
             os.utime(path)
 
 
 def _forget_old(kind):
-    """Drop build products that nobody used for a while; trees and sources are few and stay."""
-    if kind not in SHORT_LIVED:
-        return
+    """Drop what nobody used for a while."""
     found = sorted(root().glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in found[KEEP:]:
+    for path in found[KEEP.get(kind, len(found)):]:
         if time.time() - path.stat().st_mtime > 86400:
             remove(path)

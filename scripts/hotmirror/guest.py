@@ -35,7 +35,7 @@ def packages():
 
 
 def tree_key():
-    return cache.digest("tree 1", SUITES, EXCLUDED, PARTS / "packages", PARTS / "customize.sh")
+    return cache.digest("tree 1", SUITES, EXCLUDED, packages(), PARTS / "customize.sh")
 
 
 def _source_arguments(directory):
