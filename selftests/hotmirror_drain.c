@@ -5,8 +5,10 @@
  *
  * Private pages cannot be held: whoever takes a reference fetches them home first.
  */
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
 #include "hm_test.h"
 
@@ -211,6 +213,23 @@ TEST_F(drain, goes_on_without_its_owner)
 	EXPECT_EQ(2, st.pages_held);
 	hm_unhold(&self->hold);
 	must(hm_wait_gone(self->fd, HM_LIMIT_MS));
+}
+
+/* The device has its code from the module, whoever has still a file open. */
+TEST_F(drain, module_stays_until_the_device_is_gone)
+{
+	struct hotmirror_status st;
+
+	start_to_drain(_metadata, self, &st);
+	ASSERT_EQ(0, munmap(self->mem, self->length));
+	close(self->rig.control);
+	self->rig.control = -1;
+	close(self->rig.fd);
+	self->rig.fd = -1;
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "test_hotmirror", O_NONBLOCK));
+	/* Built in, it cannot be removed anyhow. */
+	EXPECT_TRUE(errno == EWOULDBLOCK || errno == ENOENT)
+		TH_LOG("%s", strerror(errno));
 }
 
 /* The data of a held page outlives the device: it is evicted when it can be. */

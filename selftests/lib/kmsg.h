@@ -13,6 +13,9 @@
 
 #include <stdbool.h>
 
+/* A process of this name that dies of a signal counts as a complaint. */
+#define HM_LOG_CULPRIT	"hotmirror-bad"
+
 struct hm_log {
 	int fd;			/* /dev/kmsg, positioned at the begin mark; -1: none */
 	char name[256];
