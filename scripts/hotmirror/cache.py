@@ -82,14 +82,17 @@ def need_space(gigabytes, what):
 
 
 def remove(path):
-    """Delete a file or a tree, whoever owns it."""
+    """Delete a file or a tree; what sudo made (builds inside the guest's tree) needs it again."""
     from .host import as_root, is_root
-    if not path.exists() and not path.is_symlink():
-        return
-    if is_root() or not path.is_dir() or path.stat().st_uid == os.getuid():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    else:
-        as_root(["rm", "-rf", "--one-file-system", str(path)], "removing " + str(path))
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except PermissionError:
+        if is_root():
+            raise
+        as_root(["rm", "-rf", "--one-file-system", str(path)], f"removing {path}")
 
 
 def entry(kind, key, make):

@@ -21,6 +21,9 @@ OLD_DAYS = 30
 EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*",
             "/usr/share/bash-completion/*", "/usr/share/lintian/*", "/usr/share/zsh/*")
 
+# In the tree, but not in the image of it.
+LEFT_OUT = ("boot", "sources", "var/cache", "var/lib/apt")
+
 # Of a kernel source: the kselftest framework, the checkers, and what they include.
 SOURCE_PARTS = ("tools/testing/selftests/*.mk", "tools/testing/selftests/*.h",
                 "tools/testing/selftests/*.sh", "tools/testing/selftests/kselftest",
@@ -80,13 +83,12 @@ def kernel_releases():
 
 
 def image():
-    """The tree as a read-only erofs image, without what only builds need."""
+    """The tree as a read-only erofs image."""
     base = tree()
 
     def make(aside):
         say("packing the guest's disk image")
-        left_out = ("boot", "sources", "usr/src", "usr/lib/linux-kbuild*", "var/cache", "var/lib/apt")
-        names = [path.relative_to(base) for part in left_out for path in base.glob(part)]
+        names = [path.relative_to(base) for part in LEFT_OUT for path in base.glob(part)]
         options = [f"--exclude-path={name}" for name in names]
         command = [host.find("mkfs.erofs"), "--quiet", "-zlz4", *options, aside, base]
         with tempfile.NamedTemporaryFile(prefix="hotmirror-") as output:
@@ -97,7 +99,7 @@ def image():
                 tail = Path(output.name).read_bytes()[-300:].decode(errors="replace").strip()
                 raise Stop(f"mkfs.erofs ended with status {status}: {tail}", host.remedy_of(tail))
 
-    return cache.entry("image", f"{tree_key()}.erofs", make)
+    return cache.entry("image", f"{tree_key()}-{cache.digest(LEFT_OUT)}.erofs", make)
 
 
 def source(version):
