@@ -73,7 +73,7 @@ static __u64 pages_used(struct __test_metadata *_metadata, data *self)
 	return st.pages_used;
 }
 
-/* Pages of mem[] that a snapshot reports as of @kind. */
+/* Pages of mem[] that a snapshot reports as of @kind, and writable like the VMA. */
 static int count_kind(struct __test_metadata *_metadata, data *self, __u32 kind)
 {
 	__u32 snap[PAGES];
@@ -82,6 +82,7 @@ static int count_kind(struct __test_metadata *_metadata, data *self, __u32 kind)
 	must(hm_snapshot(self->fd, self->mem, self->length, snap));
 	for (int i = 0; i < PAGES; i++)
 		n += (snap[i] & HOTMIRROR_SNAP_VALID) &&
+		     (snap[i] & HOTMIRROR_SNAP_WRITE) &&
 		     HOTMIRROR_SNAP_KIND(snap[i]) == kind;
 	return n;
 }

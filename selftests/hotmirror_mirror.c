@@ -230,6 +230,9 @@ TEST_F(mirror, secret_memory_is_refused)
 	must_err(EFAULT, hm_write(self->fd, self->mem, self->buf, self->page));
 	must(hm_stats(self->fd, &s));
 	EXPECT_LE(2, s.unreadable);
+	/* Refused when populating, not when it is too late. */
+	must_err(EFAULT, hm_prefetch(self->fd, self->mem, self->page, false));
+	EXPECT_EQ(HOTMIRROR_SNAP_ERROR, rig_page(_metadata, &self->rig, self->mem));
 	expect_filled(self->mem, self->page, 8);
 	close(secret);
 }
