@@ -116,10 +116,12 @@ def source(version):
         stages = [["dpkg-deb", "--fsys-tarfile", str(debs[-1])],
                   ["tar", "-xO", f"./usr/src/{inside}.tar.xz"],
                   ["xz", "-dc", "-T0"],
-                  ["tar", "-x", "-C", str(aside), "--strip-components=1", "--wildcards", *patterns]]
+                  ["tar", "-x", "-C", str(aside), "--strip-components=1", "--wildcards",
+                   "--no-wildcards-match-slash", *patterns]]
         _pipeline(stages, f"unpacking {debs[-1].name}")
 
-    return cache.entry("source", f"{version}-{cache.digest(debs[-1].name, SOURCE_PARTS)}", make)
+    key = cache.digest("source 2", debs[-1].name, SOURCE_PARTS)
+    return cache.entry("source", f"{version}-{key}", make)
 
 
 def _pipeline(stages, doing):

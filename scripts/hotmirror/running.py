@@ -16,13 +16,14 @@ from .vm import Ending
 REMEDY = f"boot with memmap={build.vm.ARENA_MB}M$<address> and load the module with arena="
 
 
-def agree(kernel, tests, programs):
+def agree(kernel, parameters):
     """Say what will happen; go on only with a typed yes or I_KNOW=1."""
-    count = sum(len(program.tests or ()) for program in programs)
+    if "sabotage" in (parameters or ""):
+        raise Stop("sabotage on a real machine is refused", "leave it out of --parameters")
     print(f"""
 KERNEL=running runs on THIS machine ({os.uname().nodename}, Linux {kernel.release}), not in a guest:
-  - builds test_hotmirror.ko against {kernel.headers} and loads it: the kernel is tainted until reboot
-  - runs {count} tests in {len(programs)} programs as root, then unloads the module
+  - builds the tests here, and the module against {kernel.headers}
+  - loads the module (the kernel is tainted until reboot), runs the tests as root, unloads it
   - a bug in the kernel or in the module can hang or crash this machine: save your work
 Sabotage (the negative controls) is refused here. No memory is reserved: tests of dax and
 coherent device memory skip; to have them, {REMEDY}.
@@ -48,8 +49,6 @@ def _agent(directory):
 
 def run(tests, programs, module, parameters, on_record):
     """Load, run, unload, as root; an Ending like a guest's."""
-    if "sabotage" in parameters:
-        raise Stop("sabotage on a real machine is refused", "leave it out of --parameters")
     from .session import make_plan
     ending, parser = Ending(), Parser()
     with tempfile.TemporaryDirectory(prefix="hotmirror-") as scratch:

@@ -2,6 +2,7 @@
 """Progress and errors, on stderr; stdout belongs to KTAP."""
 
 import os
+import signal
 import sys
 import time
 
@@ -37,8 +38,14 @@ def complain(stop):
     print(colour("31", f"hotmirror: error: {stop.what}{remedy}"), file=sys.stderr, flush=True)
 
 
+def _terminated(number, _):
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 def main(function):
     """Run an entry point; turn every known ending into a line and an exit status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGHUP, _terminated)
     try:
         sys.exit(function())
     except Stop as stop:

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -45,13 +46,20 @@ def make_plan(tests, programs, module, parameters, base, settle=True):
     return "".join(initramfs.plan_line(*step) for step in plan)
 
 
+def commit():
+    """What is checked out, or None where that cannot be known."""
+    if not shutil.which("git"):
+        return None
+    done = subprocess.run(["git", "-C", str(build.TOP), "describe", "--always", "--dirty"],
+                          check=False, capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
 def facts_of(kernel, settings, programs, module, parameters, given):
     config = json.dumps(kernel.config, sort_keys=True).encode()
-    git = subprocess.run(["git", "-C", str(build.TOP), "describe", "--always", "--dirty"],
-                         check=False, capture_output=True, text=True).stdout.strip()
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv, "commit": git or None, "accel": None,
+        "command": sys.argv, "commit": commit(), "accel": None,
         "kernel": {"name": kernel.name, "release": kernel.release, "image": str(kernel.image),
                    "config_sha256": hashlib.sha256(config).hexdigest()},
         "module": {"file": module.name, "parameters": parameters,
@@ -68,8 +76,6 @@ def facts_of(kernel, settings, programs, module, parameters, given):
 
 def run(kernel, settings, tests, programs, given, out):
     """Build the module, run, judge, write OUT; the exit status."""
-    if kernel.running:
-        running.agree(kernel, tests, programs)
     driver = given.driver.resolve()
     module = build.module(kernel, driver, driver_name(driver))
     parameters = given.parameters

@@ -35,6 +35,8 @@ def last_words(console):
 def lost_guest(ending, settings, console):
     """Why the guest is gone although its plan was not at its end: (word, cause) or None."""
     panic = panic_line(console)
+    if ending.gave_up == "interrupt":
+        return "unknown", "interrupted"
     if ending.status is not None and ending.status < 0:
         return "unknown", f"QEMU was killed by {vm.signal_name(-ending.status)}"
     if not ending.booted:

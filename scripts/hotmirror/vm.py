@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Boot a guest with QEMU, read its result stream, and say how it ended."""
 
+import ctypes
 import json
 import os
 import selectors
@@ -25,6 +26,7 @@ ARENA_MB, ARENA_AT_MB = 576, 4544
 # thread for all CPUs measured no slower on two cores.
 TCG = "tcg,thread=single"
 MIN_MEM_MB, DEFAULT_MEM_MB = 4096, 5632
+PRCTL, PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 BOOT_LIMIT, SILENCE_LIMIT, PROBE_LIMIT = 180, 90, 20
 
 
@@ -47,7 +49,7 @@ class Ending:
     boot_ms: int = 0           # from the start of QEMU to the agent's first record
     first_test_ms: int = 0     # from the start of QEMU to the start of the first program
     status: int = None         # of QEMU; negative: killed by that signal
-    gave_up: str = ""          # "boot" or "silence": the limit that made us kill it
+    gave_up: str = ""          # why we killed it: "boot" or "silence" (a limit), "interrupt"
     damage: str = None         # why the stream cannot be trusted
     records: int = 0
 
@@ -81,6 +83,11 @@ def _command(kernel, settings, accel, initrd, console, sock):
             "-device", f"virtserialport,chardev=results,name={PORT}"]
 
 
+def _die_with_parent():
+    """Not even SIGKILL to the runner leaves a QEMU behind."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Session:
     """One boot. run() returns an Ending; every record goes to the callback at once."""
 
@@ -101,6 +108,8 @@ class Session:
                 self._start(initrd, f"{scratch}/results", scratch)
                 try:
                     self._watch(listener)
+                except KeyboardInterrupt:
+                    self.ending.gave_up = "interrupt"
                 finally:
                     self._stop()
             self._qemu_complaint(Path(scratch) / "qemu.log")
@@ -111,7 +120,8 @@ class Session:
         Path(self.console).write_bytes(b"")
         self.started = self.heard = time.monotonic()
         with open(f"{scratch}/qemu.log", "wb") as log:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=_die_with_parent)
 
     def _watch(self, listener):
         """Until the stream is closed and QEMU is gone, or a limit is over."""
@@ -229,7 +239,10 @@ def choose_accel(wanted, kernel):
 
 
 def boot(kernel, settings, payload, console, on_record):
-    """Choose the acceleration, boot, return (Ending, "kvm" or "tcg")."""
+    """Choose the acceleration, boot, return (Ending, "kvm" or "tcg").
+
+    An interruption ends the guest and is an ending like others: what was heard stays.
+    """
     host.install_missing()
     host.check_memory(settings.mem_mb)
     accel, why = choose_accel(settings.accel, kernel)

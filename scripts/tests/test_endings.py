@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import tempfile
@@ -185,21 +186,44 @@ def qemu_of(pid):
     raise AssertionError("no QEMU runs")
 
 
-@case
-def qemu_killed():
-    """From outside, as soon as the first result is there."""
+def interfere(act):
+    """Run a test that waits for ever; call act(runner, QEMU) when the first result is there."""
     with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as out:
         process = subprocess.Popen(command(out, around("waits")), stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        lines = []
+        lines, qemu = [], None
         for line in process.stdout:
             lines.append(line)
             if "ok 1 global.first_passes" in line:
-                os.kill(qemu_of(process.pid), signal.SIGKILL)
+                qemu = os.pidfd_open(qemu_of(process.pid))
+                act(process, qemu)
         process.wait()
-        run = collect(process, "".join(lines), "", out)
+        gone = bool(select.select([qemu], [], [], 30)[0])
+        os.close(qemu)
+        check(gone, "QEMU is still there")
+        return collect(process, "".join(lines), "", out) if process.returncode >= 0 else None
+
+
+@case
+def qemu_killed():
+    """From outside, as soon as the first result is there."""
+    run = interfere(lambda runner, qemu: signal.pidfd_send_signal(qemu, signal.SIGKILL))
     judged(run, "unknown", 2, r"QEMU was killed by SIGKILL")
     reported(run, first_passes="pass", waits="missing", last_passes="missing")
+
+
+@case
+def runner_interrupted():
+    """It takes its guest along and keeps what it has."""
+    run = interfere(lambda runner, qemu: runner.terminate())
+    judged(run, "unknown", 2, r"interrupted")
+    reported(run, first_passes="pass", waits="missing")
+
+
+@case
+def runner_killed():
+    """It can say nothing any more, but leaves no QEMU behind."""
+    equal(None, interfere(lambda runner, qemu: runner.kill()), "a summary of a killed runner")
 
 
 @case
