@@ -148,6 +148,7 @@ def in_tree(command, doing, binds=(), directory="/"):
     binds: [(host directory, place below /payload, "rw" or "ro")]. The mounts live in a
     mount namespace of their own and end with the command.
     """
+    host.install_missing()
     base = tree()
     script = ['mount -t tmpfs tmpfs "$1/payload"', 'mount -t tmpfs tmpfs "$1/tmp"',
               'mount --rbind /proc "$1/proc" 2>/dev/null || :', 'mount --rbind /dev "$1/dev"']

@@ -16,6 +16,8 @@ NEEDED = {
     "mkfs.erofs": "erofs-utils",
     "xz": "xz-utils",
     "dpkg-deb": "dpkg",
+    "mount": "mount",
+    "unshare": "util-linux",
 }
 
 

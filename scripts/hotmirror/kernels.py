@@ -31,10 +31,12 @@ class Kernel:
 
     @property
     def identity(self):
-        """What a build against it depends on."""
-        symvers = self.headers / "Module.symvers"
-        stamp = "" if self.in_tree else (symvers.stat().st_mtime_ns if symvers.exists() else "")
-        return f"{guest.tree_key() if self.in_tree else ''} {self.headers} {self.release} {stamp}"
+        """What a build against it depends on; a rebuilt vmlinux refuses older modules (BTF)."""
+        if self.in_tree:
+            return f"{guest.tree_key()} {self.headers}"
+        files = [self.headers / name for name in ("Module.symvers", "vmlinux", ".config")]
+        stamps = [path.stat().st_mtime_ns for path in [*files, self.image] if path and path.exists()]
+        return f"{self.headers} {self.release} {stamps}"
 
 
 def read_config(path):

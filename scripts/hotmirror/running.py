@@ -2,6 +2,7 @@
 """KERNEL=running: the same plan on this very machine. It may crash it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,10 +55,9 @@ def run(tests, programs, module, parameters, on_record):
     with tempfile.TemporaryDirectory(prefix="hotmirror-") as scratch:
         base = Path(scratch)
         base.chmod(0o755)
-        (base / "selftests").mkdir()
-        (base / "selftests" / tests.name).symlink_to(tests.installed)
-        (base / "selftests/kselftest").symlink_to(tests.framework)
-        (base / module.name).symlink_to(module)
+        shutil.copytree(tests.installed, base / "selftests" / tests.name)
+        shutil.copytree(tests.framework, base / "selftests/kselftest")
+        shutil.copy2(module, base / module.name)
         plan = base / "plan"
         plan.write_text(make_plan(tests, programs, module, parameters, scratch, settle=False))
         command = [*host.root_prefix("loading a module"), str(_agent(base)), "--running", str(plan)]
