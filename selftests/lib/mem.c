@@ -3,10 +3,13 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include <linux/types.h>
 
 #include "mem.h"
 
@@ -15,16 +18,23 @@ size_t hm_page_size(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
+/* What a PMD spans, hence a leaf of the device page table: a page of 8-byte entries. */
+static size_t pmd_span(void)
+{
+	return hm_page_size() * (hm_page_size() / sizeof(__u64));
+}
+
 void *hm_map(size_t pages)
 {
-	size_t page = hm_page_size();
+	size_t page = hm_page_size(), span = pmd_span();
 	size_t length = pages * page;
 	char *p;
 
-	p = mmap(NULL, length + 2 * page, PROT_NONE,
+	p = mmap(NULL, length + 2 * page + span, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return NULL;
+	p += (span - (uintptr_t)p % span) % span;
 	p += page;
 	if (mprotect(p, length, PROT_READ | PROT_WRITE))
 		return NULL;

@@ -14,7 +14,9 @@ size_t hm_page_size(void);
 /*
  * Private anonymous memory, not yet touched, never a huge page, with an
  * inaccessible page on each side so that nothing merges with it; NULL if there
- * is none. Freed by the end of the test's process.
+ * is none. It starts one page behind a PMD boundary, so that the number of walks and
+ * migrations that a small operation takes does not depend on where mmap() put it.
+ * Freed by the end of the test's process.
  */
 void *hm_map(size_t pages);
 
