@@ -40,6 +40,7 @@ struct hotmirror_sleeper;
 /* An entry of the device page table: pfn << PAGE_SHIFT | flags. */
 #define HOTMIRROR_ENTRY_VALID	1UL
 #define HOTMIRROR_ENTRY_WRITE	2UL
+#define HOTMIRROR_ENTRY_EXCLUSIVE	4UL	/* the CPU has no PTE */
 
 struct hotmirror_control {
 	struct mutex lock;		/* instances */
@@ -67,6 +68,7 @@ struct hotmirror_instance {
 	u64 disabling_ns;
 	unsigned long held;		/* pages the drain waits for */
 	bool skip_unmap;		/* sabotage */
+	bool fail_large;		/* sabotage */
 
 	struct mutex lock;		/* files, pgmap */
 	struct list_head files;
@@ -80,10 +82,12 @@ struct hotmirror_instance {
 	struct inode *inode;		/* dax: the shared one */
 	unsigned long first_pfn;
 	unsigned long nr_pages;
-	spinlock_t mem_lock;		/* used, nr_used, backing */
+	spinlock_t mem_lock;		/* what follows; taken in interrupts */
 	unsigned long *used;
 	unsigned long nr_used;
+	unsigned long hint;		/* where to look for a free page */
 	struct page **backing;		/* private: where the data is */
+	unsigned long *large;		/* private: backing of a whole leaf, by its first page */
 	atomic64_t pages_to_ram;
 	atomic64_t pages_evicted;
 };
@@ -98,6 +102,8 @@ struct hotmirror_file {
 	struct list_head ranges;
 	u32 nr_ranges;
 	u32 next_range;
+	struct list_head pins;
+	u32 next_pin;
 	u64 sabotage;
 	bool unsafe;			/* was ever sabotaged: no access any more */
 	struct hotmirror_stats stats;
@@ -132,6 +138,8 @@ struct hotmirror_op {
 	unsigned long *pfns;		/* what a walk found, migration sources */
 	unsigned long *dst;		/* migration targets */
 	unsigned long *before;		/* device entries before a walk */
+	bool large;			/* migration: PMD-sized folios as one */
+	u64 large_moved;
 	u64 begin_ns;
 	u64 fault_ns;
 	u32 entries;
@@ -223,7 +231,17 @@ void hotmirror_dpt_destroy(struct hotmirror_file *file);
 int hotmirror_read(struct file *filp, void *arg);
 int hotmirror_write(struct file *filp, void *arg);
 int hotmirror_prefetch(struct file *filp, void *arg);
+int hotmirror_atomic(struct file *filp, void *arg);
 int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write);
+
+/* exclusive.c */
+int hotmirror_exclude(struct hotmirror_op *op, struct hotmirror_range *range,
+		      unsigned long addr);
+
+/* pin.c */
+int hotmirror_pin(struct file *filp, void *arg);
+int hotmirror_unpin(struct file *filp, void *arg);
+void hotmirror_pins_release(struct hotmirror_file *file);
 
 /* snapshot.c */
 int hotmirror_snapshot(struct file *filp, void *arg);
@@ -242,7 +260,8 @@ u64 hotmirror_arena_unused(void);
 int hotmirror_devmem_plug(struct hotmirror_instance *inst);
 void hotmirror_devmem_unmap(struct hotmirror_instance *inst);
 void hotmirror_devmem_free(struct hotmirror_instance *inst);
-struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst);
+struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst,
+				    unsigned int order);
 struct page *hotmirror_devmem_data(struct hotmirror_instance *inst,
 				   unsigned long pfn);
 bool hotmirror_devmem_owns(struct hotmirror_instance *inst, unsigned long pfn);

@@ -54,6 +54,17 @@ static void hotmirror_trace(struct hotmirror_range *range, u32 event,
 				   cleared, refused, ktime_get_ns() - begin);
 }
 
+/*
+ * make_device_exclusive() announces its own conversion, for the sake of the other
+ * mirrors. To this one it is no news: counting it would make the caller start again
+ * for ever.
+ */
+static bool hotmirror_is_own_exclusive(struct hotmirror_range *range,
+				       const struct mmu_notifier_range *mmu)
+{
+	return mmu->event == MMU_NOTIFY_EXCLUSIVE && mmu->owner == range->file;
+}
+
 static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 				 const struct mmu_notifier_range *mmu,
 				 unsigned long cur_seq)
@@ -64,6 +75,8 @@ static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 	u64 begin = ktime_get_ns();
 	bool locked;
 
+	if (hotmirror_is_own_exclusive(range, mmu))
+		return true;
 	locked = hotmirror_lock(range, mmu, cur_seq);
 	if (locked) {
 		cleared = hotmirror_forget(range, mmu->start, mmu->end);
@@ -102,6 +115,8 @@ static bool hotmirror_invalidate_start(struct mmu_interval_notifier *notifier,
 	struct hotmirror_finish *finish;
 	u64 begin = ktime_get_ns();
 
+	if (hotmirror_is_own_exclusive(range, mmu))
+		return true;
 	/* The second pass has to sleep for the lock. */
 	if (!mmu_notifier_range_blockable(mmu))
 		return hotmirror_invalidate(notifier, mmu, cur_seq);

@@ -52,6 +52,8 @@ static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
 		snap |= HOTMIRROR_SNAP_DEVICE;
 	if (entry & HOTMIRROR_ENTRY_WRITE)
 		snap |= HOTMIRROR_SNAP_DEVICE_WRITE;
+	if (entry & HOTMIRROR_ENTRY_EXCLUSIVE)
+		snap |= HOTMIRROR_SNAP_DEVICE_EXCLUSIVE;
 	return snap;
 }
 
@@ -199,6 +201,11 @@ static void hotmirror_look_verify(struct hotmirror_op *op,
 		if (!(entry & HOTMIRROR_ENTRY_VALID))
 			continue;
 		verify->present++;
+		/* A walk shows an exclusive page as absent: nothing to compare. */
+		if (entry & HOTMIRROR_ENTRY_EXCLUSIVE) {
+			verify->exclusive++;
+			continue;
+		}
 		pfn = hmm->hmm_pfns[n];
 		if (pfn & HMM_PFN_VALID && !(pfn & HMM_PFN_ERROR) &&
 		    (pfn & ~HMM_PFN_FLAGS) == entry >> PAGE_SHIFT &&
@@ -260,6 +267,7 @@ int hotmirror_verify(struct file *filp, void *arg)
 	verify->present = 0;
 	verify->stale = 0;
 	verify->first = 0;
+	verify->exclusive = 0;
 	ret = hotmirror_op_begin(&op, filp, 0, TASK_SIZE_MAX);
 	if (ret)
 		return ret;
