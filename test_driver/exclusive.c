@@ -33,7 +33,7 @@ static int hotmirror_store_exclusive(struct hotmirror_op *op,
 
 /*
  * Make one page ours. The sequence is read first; our own conversion is the one
- * event that the callback lets pass (hotmirror_is_own_exclusive()), any other in
+ * event that the callback lets pass (hotmirror_own_exclusive()), any other in
  * between makes this start again.
  */
 static int hotmirror_exclude_once(struct hotmirror_op *op,

@@ -104,6 +104,7 @@ struct hotmirror_file {
 	u32 next_range;
 	struct list_head pins;
 	u32 next_pin;
+	unsigned long exclusive_seq;	/* our own device-exclusive conversions */
 	u64 sabotage;
 	bool unsafe;			/* was ever sabotaged: no access any more */
 	struct hotmirror_stats stats;
@@ -210,6 +211,8 @@ void hotmirror_ranges_remove(struct hotmirror_file *file);
 struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 					     unsigned long addr);
 void hotmirror_range_put(struct hotmirror_range *range);
+bool hotmirror_raced(struct hotmirror_file *file, struct hmm_range *hmm,
+		     unsigned long exclusive_seq);
 int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm);
 long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 			unsigned long start, unsigned long end, bool write);

@@ -86,10 +86,12 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 			       struct hmm_range *hmm, hotmirror_look_fn look,
 			       void *arg)
 {
+	unsigned long exclusive_seq;
 	int ret;
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	exclusive_seq = READ_ONCE(op->file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
 	hotmirror_look_before(op, hmm);
@@ -98,8 +100,7 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 		mutex_lock(&op->file->lock);
 		if (range->dead)
 			ret = -ENOENT;
-		else if (mmu_interval_read_retry(&range->notifier,
-						 hmm->notifier_seq))
+		else if (hotmirror_raced(op->file, hmm, exclusive_seq))
 			ret = -EBUSY;
 		else
 			look(op, hmm, arg);
