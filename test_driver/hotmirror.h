@@ -123,9 +123,10 @@ struct hotmirror_range {
 	bool dead;			/* removed; under file->lock */
 };
 
+/* The entries are an allocation of their own: exactly a page where a PMD spans 512. */
 struct hotmirror_leaf {
 	unsigned int present;
-	unsigned long entry[];
+	unsigned long *entry;
 };
 
 /* One running ioctl on a range of the opener's memory. */
