@@ -179,7 +179,7 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
 		mutex_unlock(&op->file->lock);
 		hotmirror_leave(op->inst);
-		if (ret != -EAGAIN)
+		if (ret != -EAGAIN || op->warm)
 			return ret;
 		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
 		if (ret)
@@ -275,6 +275,7 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 	ret = hotmirror_op_begin(&op, filp, access->addr, access->length);
 	if (ret)
 		return ret;
+	op.warm = access->flags & HOTMIRROR_ACCESS_WARM;
 	if (dir == HOTMIRROR_TOUCH) {
 		ret = hotmirror_prefetch_range(&op, access, write);
 	} else {

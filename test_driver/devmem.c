@@ -107,6 +107,14 @@ static void hotmirror_take(struct hotmirror_instance *inst, unsigned long index,
 		__set_bit(index / HOTMIRROR_LEAF_PAGES, inst->large);
 }
 
+/* Whether this allocation of a large folio is to fail, on either side. */
+bool hotmirror_fail_large(struct hotmirror_instance *inst)
+{
+	if (READ_ONCE(inst->fail_large_once) && xchg(&inst->fail_large_once, false))
+		return true;
+	return READ_ONCE(inst->fail_large);
+}
+
 /**
  * hotmirror_devmem_alloc - take a folio of device memory
  * @inst: a private or coherent instance
@@ -121,7 +129,7 @@ struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst,
 	unsigned long index, nr = 1UL << order, flags;
 	struct page *page, *data = NULL;
 
-	if (order && READ_ONCE(inst->fail_large))
+	if (order && hotmirror_fail_large(inst))
 		return NULL;
 	if (inst->backing) {
 		data = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN |

@@ -114,7 +114,7 @@ static int hotmirror_file_join(struct hotmirror_file *file)
 	return 0;
 }
 
-static int hotmirror_file_open(struct inode *inode, struct file *filp)
+int hotmirror_file_open(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_instance *inst =
 		container_of(inode->i_cdev, struct hotmirror_instance, cdev);
@@ -146,7 +146,7 @@ static int hotmirror_file_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static int hotmirror_file_release(struct inode *inode, struct file *filp)
+int hotmirror_file_release(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_file *file = filp->private_data;
 	struct hotmirror_instance *inst = file->inst;

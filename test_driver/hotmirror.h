@@ -69,6 +69,8 @@ struct hotmirror_instance {
 	unsigned long held;		/* pages the drain waits for */
 	bool skip_unmap;		/* sabotage */
 	bool fail_large;		/* sabotage */
+	bool fail_large_once;		/* the same, for the next one only */
+	bool permanent;			/* lives as long as the module */
 
 	struct mutex lock;		/* files, pgmap */
 	struct list_head files;
@@ -141,6 +143,7 @@ struct hotmirror_op {
 	unsigned long *dst;		/* migration targets */
 	unsigned long *before;		/* device entries before a walk */
 	bool large;			/* migration: PMD-sized folios as one */
+	bool warm;			/* access: -EAGAIN instead of a populate */
 	u64 large_moved;
 	u64 begin_ns;
 	u64 fault_ns;
@@ -171,8 +174,15 @@ long hotmirror_ioctl(const struct hotmirror_ioctl *table, size_t n,
 		     struct file *filp, unsigned int cmd, unsigned long arg);
 int hotmirror_query(struct file *filp, void *arg);
 
+/* How an instance appears in /dev. */
+struct hotmirror_node {
+	const char *name;
+	const struct file_operations *fops;
+};
+
 /* instance.c */
-struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug);
+struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
+					  const struct hotmirror_node *node);
 void hotmirror_status(struct hotmirror_instance *inst,
 		      struct hotmirror_status *status);
 u32 hotmirror_nr_instances(void);
@@ -201,6 +211,8 @@ void hotmirror_sleepers_exit(void);
 
 /* file.c */
 extern const struct file_operations hotmirror_fops;
+int hotmirror_file_open(struct inode *inode, struct file *filp);
+int hotmirror_file_release(struct inode *inode, struct file *filp);
 
 /* mirror.c */
 int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
@@ -232,6 +244,7 @@ unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
 void hotmirror_dpt_destroy(struct hotmirror_file *file);
 
 /* access.c */
+#define HOTMIRROR_ACCESS_WARM	BIT(31)	/* not from user space: see hotmirror_op.warm */
 int hotmirror_read(struct file *filp, void *arg);
 int hotmirror_write(struct file *filp, void *arg);
 int hotmirror_prefetch(struct file *filp, void *arg);
@@ -250,6 +263,8 @@ void hotmirror_pins_release(struct hotmirror_file *file);
 /* snapshot.c */
 int hotmirror_snapshot(struct file *filp, void *arg);
 int hotmirror_verify(struct file *filp, void *arg);
+int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+			     unsigned long *end);
 
 /* arena.c */
 int hotmirror_arena_init(const char *spec);
@@ -269,6 +284,7 @@ struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst,
 struct page *hotmirror_devmem_data(struct hotmirror_instance *inst,
 				   unsigned long pfn);
 bool hotmirror_devmem_owns(struct hotmirror_instance *inst, unsigned long pfn);
+bool hotmirror_fail_large(struct hotmirror_instance *inst);
 
 /* migrate.c */
 int hotmirror_migrate_to_dev(struct file *filp, void *arg);
@@ -284,5 +300,9 @@ int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
 unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+/* dmirror.c */
+int hotmirror_dmirror_init(void);
+void hotmirror_dmirror_exit(void);
 
 #endif /* _HOTMIRROR_H */

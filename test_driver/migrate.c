@@ -40,7 +40,7 @@ static struct page *hotmirror_copy_to_sys(struct hotmirror_instance *inst,
 	struct folio *folio;
 	unsigned long i;
 
-	if (!src || (order && READ_ONCE(inst->fail_large)))
+	if (!src || (order && hotmirror_fail_large(inst)))
 		return NULL;
 	folio = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
 			    (order ? __GFP_NORETRY : 0), order);

@@ -45,6 +45,8 @@ static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
 		snap |= HOTMIRROR_SNAP_VALID;
 		snap |= hotmirror_snap_kind(op, hmm_pfn & ~HMM_PFN_FLAGS) << 8;
 		snap |= hmm_pfn_to_map_order(hmm_pfn) << 16;
+		if (hotmirror_devmem_owns(op->inst, hmm_pfn & ~HMM_PFN_FLAGS))
+			snap |= HOTMIRROR_SNAP_OWN;
 	}
 	if (hmm_pfn & HMM_PFN_WRITE)
 		snap |= HOTMIRROR_SNAP_WRITE;
@@ -139,9 +141,9 @@ static void hotmirror_look_snap(struct hotmirror_op *op, struct hmm_range *hmm,
 		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n], op->before[n]);
 }
 
-/* One piece: at most a leaf, within one range. */
-static int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
-				    unsigned long *end)
+/* One piece: at most a leaf, within one range. op->dst gets a u32 a page. */
+int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+			     unsigned long *end)
 {
 	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
 	int ret;

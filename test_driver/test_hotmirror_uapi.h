@@ -336,6 +336,7 @@ struct hotmirror_snapshot {
 #define HOTMIRROR_SNAP_DEVICE		(1U << 3)	/* the device page table has an entry */
 #define HOTMIRROR_SNAP_DEVICE_WRITE	(1U << 4)	/* and it is writable */
 #define HOTMIRROR_SNAP_DEVICE_EXCLUSIVE	(1U << 5)	/* and the CPU has no PTE */
+#define HOTMIRROR_SNAP_OWN		(1U << 6)	/* in the memory of this instance */
 #define HOTMIRROR_SNAP_KIND(e)		(((e) >> 8) & 0xf)
 #define HOTMIRROR_SNAP_KIND_SYSTEM	0		/* RAM (only with VALID) */
 #define HOTMIRROR_SNAP_KIND_PRIVATE	1		/* this instance's own private page */
