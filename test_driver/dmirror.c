@@ -22,8 +22,8 @@
 /* Memory of a device. hmm-tests moves 256 MiB, with room for its alignment. */
 #define DMIRROR_PRIVATE_BYTES	SZ_512M
 #define DMIRROR_COHERENT_BYTES	SZ_256M
-/* Module exit says so if pages are held for longer. */
-#define DMIRROR_EXIT_NS		(10ULL * NSEC_PER_SEC)
+/* How often module exit says what it waits for. */
+#define DMIRROR_EXIT_SECONDS	10
 
 #define DMIRROR_DEVICES		4
 #define DMIRROR_NR_PRIVATE	2	/* the first ones */
@@ -500,23 +500,30 @@ int hotmirror_dmirror_init(void)
 	return 0;
 }
 
+/*
+ * There is no way back from module exit: the wait for a page that somebody holds has
+ * no limit. It is idle, so that no hung task is reported, and it says what it is for.
+ */
+static void dmirror_await(struct hotmirror_instance *inst, const char *name)
+{
+	while (!wait_event_idle_timeout(inst->wait,
+					READ_ONCE(inst->state) == HOTMIRROR_GONE,
+					DMIRROR_EXIT_SECONDS * HZ))
+		pr_warn("%s: waiting for %lu pages that somebody holds\n", name,
+			READ_ONCE(inst->nr_used));
+	hotmirror_put(inst);
+}
+
 /* No file is open any more. Processes may still have memory in the devices. */
 void hotmirror_dmirror_exit(void)
 {
-	struct hotmirror_instance *inst;
 	unsigned int i;
 
 	for (i = 0; i < DMIRROR_DEVICES; i++)
 		if (dmirror_instances[i])
 			hotmirror_unplug_start(dmirror_instances[i],
 					       HOTMIRROR_GONE);
-	for (i = 0; i < DMIRROR_DEVICES; i++) {
-		inst = dmirror_instances[i];
-		if (!inst)
-			continue;
-		if (hotmirror_unplug_wait(inst, HOTMIRROR_GONE, DMIRROR_EXIT_NS))
-			pr_warn("%s: waiting for %lu pages that somebody holds\n",
-				dmirror_nodes[i].name, READ_ONCE(inst->nr_used));
-		hotmirror_put(inst);
-	}
+	for (i = 0; i < DMIRROR_DEVICES; i++)
+		if (dmirror_instances[i])
+			dmirror_await(dmirror_instances[i], dmirror_nodes[i].name);
 }
