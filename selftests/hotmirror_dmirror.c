@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "hm_test.h"
-#include "test_hotmirror_dmirror.h"
+#include "test_hotmirror_dmirror_uapi.h"
 
 #define PAGES	16
 #define SEED	1

@@ -17,7 +17,7 @@
 #include <linux/uaccess.h>
 #include "compat.h"
 #include "hotmirror.h"
-#include "test_hotmirror_dmirror.h"
+#include "test_hotmirror_dmirror_uapi.h"
 
 /* Memory of a device. hmm-tests moves 256 MiB, with room for its alignment. */
 #define DMIRROR_PRIVATE_BYTES	SZ_512M

@@ -6,8 +6,8 @@
  * What differs: outputs are written back on failure, too, and an unknown ioctl gives
  * ENOTTY. New tests want test_hotmirror_uapi.h instead.
  */
-#ifndef _TEST_HOTMIRROR_DMIRROR_H
-#define _TEST_HOTMIRROR_DMIRROR_H
+#ifndef _TEST_HOTMIRROR_DMIRROR_UAPI_H
+#define _TEST_HOTMIRROR_DMIRROR_UAPI_H
 
 #include <linux/ioctl.h>
 #include <linux/types.h>
@@ -65,4 +65,4 @@ struct hmm_dmirror_cmd {
 #define HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE	0x50
 #define HMM_DMIRROR_PROT_ERROR			0xff
 
-#endif /* _TEST_HOTMIRROR_DMIRROR_H */
+#endif /* _TEST_HOTMIRROR_DMIRROR_UAPI_H */
