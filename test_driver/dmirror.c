@@ -475,29 +475,35 @@ static struct hotmirror_plug dmirror_plug(unsigned int i)
 /**
  * hotmirror_dmirror_init - plug /dev/hmm_dmirror0..3
  *
- * A device whose memory this kernel or load cannot have is left out.
+ * A device whose kind of memory this kernel or load does not have is left out, but
+ * one must remain.
  *
  * Return: 0 or an error; hotmirror_dmirror_exit() is due in both cases.
  */
 int hotmirror_dmirror_init(void)
 {
 	struct hotmirror_instance *inst;
+	unsigned int i, plugged = 0;
 	struct hotmirror_plug plug;
-	unsigned int i;
 
 	for (i = 0; i < DMIRROR_DEVICES; i++) {
 		plug = dmirror_plug(i);
 		if (plug.kind == HOTMIRROR_COHERENT && !hotmirror_arena_bytes())
 			continue;
-		inst = hotmirror_plug(&plug, &dmirror_nodes[i]);
+		inst = plug.bytes ? hotmirror_plug(&plug, &dmirror_nodes[i]) :
+				    ERR_PTR(-ENOSPC);
 		if (IS_ERR(inst)) {
-			pr_err("dmirror=1: no %s of %llu MiB: %pe\n",
-			       dmirror_nodes[i].name, plug.bytes >> 20, inst);
+			pr_err("dmirror=1: no %s: %pe; want an arena of 512 MiB and more, or none\n",
+			       dmirror_nodes[i].name, inst);
 			return PTR_ERR(inst);
 		}
 		dmirror_instances[i] = inst;
+		plugged++;
 	}
-	return 0;
+	if (plugged)
+		return 0;
+	pr_err("dmirror=1: this kernel lacks DEVICE_PRIVATE: give an arena=\n");
+	return -EOPNOTSUPP;
 }
 
 /*
