@@ -8,30 +8,33 @@
 #include <sys/mman.h>
 
 #include "hm_test.h"
-#include "lib/pagemap.h"
 #include "lib/setting.h"
 #include "cpu/judge.h"
+#include "cpu/run.h"
 
 /* What the memory kinds can be in. */
 #define SOME	(CELL(UNTOUCHED) | CELL(TOUCHED) | CELL(WRITTEN) | CELL(DONTNEED) | \
-		 CELL(FORKED) | CELL(SOFT_CLEAN) | CELL(UNMAPPED))
-#define HUGE	(SOME | CELL(ORPHANED) | CELL(FREED) | CELL(SWAPPED) | \
-		 CELL(SWAPPED_IN) | CELL(WP) | CELL(MOVED) | CELL(ROUND_TRIP) | \
-		 CELL(EXCLUSIVE) | CELL(GUARDED) | CELL(POISONED))
+		 CELL(SOFT_CLEAN) | CELL(UNMAPPED))
+#define HUGE	(SOME | CELL(FORKED) | CELL(ORPHANED) | CELL(FREED) | \
+		 CELL(SWAPPED) | CELL(SWAPPED_IN) | CELL(WP) | CELL(MOVED) | \
+		 CELL(ROUND_TRIP) | CELL(EXCLUSIVE) | CELL(GUARDED) | CELL(POISONED))
 #define ANON	(HUGE | CELL(MISSING) | CELL(MARKED))
 #define OBJECT	(SOME | CELL(GUARDED) | CELL(TRUNCATED) | CELL(PUNCHED))
 #define SHMEM	(SOME | CELL(GUARDED) | CELL(WP) | CELL(MISSING) | CELL(MARKED) | \
 		 CELL(POISONED) | CELL(MOVED))
 #define ZERO	(CELL(TOUCHED) | CELL(FORKED) | CELL(SOFT_CLEAN) | CELL(MOVED) | \
 		 CELL(WP) | CELL(ROUND_TRIP))
-#define HUGETLB	(CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(DONTNEED) | CELL(FORKED) | \
-		 CELL(MOVED))
+#define HUGETLB	(CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(DONTNEED))
 #define AWAY	(CELL(WRITTEN) | CELL(DONTNEED) | CELL(FORKED) | CELL(ORPHANED) | \
 		 CELL(SOFT_CLEAN) | CELL(MOVED) | CELL(UNMAPPED) | CELL(WP) | \
 		 CELL(FREED) | CELL(EXCLUSIVE))
-#define DAX	(CELL(UNTOUCHED) | CELL(TOUCHED) | CELL(WRITTEN) | CELL(FORKED) | \
-		 CELL(MOVED) | CELL(SOFT_CLEAN) | CELL(DISABLED) | CELL(INVALIDATED))
+#define DAX	(CELL(UNTOUCHED) | CELL(TOUCHED) | CELL(WRITTEN) | CELL(MOVED) | \
+		 CELL(SOFT_CLEAN) | CELL(DISABLED) | CELL(INVALIDATED))
 #define ROM	(CELL(UNTOUCHED) | CELL(TOUCHED) | CELL(FORKED) | CELL(UNMAPPED))
+
+/* For memory that is slow to build. */
+#define BUT_RW_AND_RO	(1 << CELL_NONE | 1 << CELL_WO | 1 << CELL_REOPENED | \
+			 1 << CELL_CLOSED)
 
 FIXTURE(cpu) {
 	struct hm_rig rig;
@@ -60,25 +63,25 @@ FIXTURE_VARIANT_ADD(cpu, name) {					\
 #define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
 
 ROW(anon, cell_anon, .memory.states = ANON);
-ROW(thp, cell_thp, .memory.states = HUGE);
+ROW(thp, cell_thp, .memory.states = HUGE, .memory.no_prots = BUT_RW_AND_RO);
 ROW(zero_page, cell_anon, .memory.states = ZERO, .memory.traits = CELL_NO_FILL);
 ROW(huge_zero_page, cell_thp, .memory.states = ZERO, .memory.traits = CELL_NO_FILL);
 ROW(shmem, cell_shmem, .memory.states = SHMEM, .memory.traits = CELL_SHARED);
-ROW(memfd, cell_memfd, .memory.states = SHMEM | OBJECT, .memory.traits = CELL_SHARED);
+ROW(memfd, cell_memfd, .memory.states = SHMEM | OBJECT | CELL(FORKED),
+    .memory.traits = CELL_SHARED);
 ROW(file_shared, cell_file_shared, .memory.states = OBJECT, .memory.traits = CELL_SHARED);
-ROW(file_private, cell_file_private, .memory.states = OBJECT | CELL(ORPHANED) |
-    CELL(ROUND_TRIP) | CELL(SWAPPED) | CELL(SWAPPED_IN));
+ROW(file_private, cell_file_private, .memory.states = OBJECT | CELL(FORKED) |
+    CELL(ORPHANED) | CELL(ROUND_TRIP) | CELL(SWAPPED) | CELL(SWAPPED_IN));
 ROW(file_clean, cell_file_private, .memory.states = CELL(TOUCHED) | CELL(FORKED) |
     CELL(TRUNCATED) | CELL(PUNCHED), .memory.traits = CELL_NO_FILL);
 ROW(program, cell_program, .memory.states = SOME, .memory.traits = CELL_NO_FILL);
-ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB, .memory.traits = CELL_SHARED,
+ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB | CELL(FORKED), .memory.traits = CELL_SHARED,
     .pool = HUGE_POOL);
 ROW(hugetlb_memfd, cell_hugetlb_memfd, .memory.states = HUGETLB | CELL(TRUNCATED) |
     CELL(PUNCHED), .memory.traits = CELL_SHARED, .pool = HUGE_POOL);
 ROW(ksm, cell_anon, .memory.settle = cell_merge, .ksm = true,
     .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP),
-    .memory.no_prots = 1 << CELL_NONE | 1 << CELL_WO | 1 << CELL_REOPENED |
-    1 << CELL_CLOSED);
+    .memory.no_prots = BUT_RW_AND_RO);
 ROW(secret, cell_secret, .memory.states = CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(UNMAPPED),
     .memory.traits = CELL_SECRET);
 ROW(pfnmap, cell_pfnmap, .memory.states = ROM,
@@ -88,6 +91,7 @@ ROW(private, cell_anon, .memory.settle = cell_to_device, .memory.states = AWAY,
     .memory.device = HOTMIRROR_PRIVATE, .memory.traits = CELL_AWAY);
 ROW(private_large, cell_thp, .memory.settle = cell_to_device_large,
     .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(SOFT_CLEAN) | CELL(WP),
+    .memory.no_prots = BUT_RW_AND_RO,
     .memory.device = HOTMIRROR_PRIVATE, .memory.traits = CELL_AWAY | CELL_LARGE);
 ROW(private_foreign, cell_anon, .memory.settle = cell_to_foreign, .memory.states = AWAY);
 ROW(coherent, cell_anon, .memory.settle = cell_to_device, .memory.states = AWAY,
@@ -129,14 +133,6 @@ static int enumerate(const struct cell_memory *memory, enum cell_access access,
 	return nr;
 }
 
-static void *shared(size_t bytes)
-{
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		       -1, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
 #define KSM(name)	"/sys/kernel/mm/ksm/" name
 
 static void configure(data *self, const variants *variant)
@@ -171,58 +167,17 @@ FIXTURE_TEARDOWN(cpu)
 	rig_end(_metadata, &self->rig);
 }
 
-struct job {
-	struct cell_side side;
-	__u32 kind;
-	const struct cell *cells;
-	struct cell_outcome *out;
-	int nr;
-};
-
-/* In a child: all cells of one side, one after the other. */
-static int run_side(struct hm_parent *parent, void *arg)
-{
-	struct job *job = arg;
-	int ret = cell_side_open(&job->side, job->kind);
-
-	hm_tell(parent, ret);
-	for (int i = 0; i < job->nr && !ret; i++) {
-		cell_run(&job->side, &job->cells[i], &job->out[i]);
-		hm_tell(parent, i);
-	}
-	return 0;
-}
-
-static void start_side(struct __test_metadata *_metadata, struct job *job,
-		       struct hm_child *child)
-{
-	long ret;
-
-	must(hm_child_start(child, run_side, job));
-	must(hm_child_hear(child, &ret));
-	ASSERT_EQ(0, ret)
-		TH_LOG("the side cannot start: %s", strerror(-ret));
-}
-
 /* The cell at which a side dies or hangs is named. */
-static void side(struct __test_metadata *_metadata, struct job *job)
+static void run_side(struct __test_metadata *_metadata, struct cell_run *run)
 {
-	struct hm_child child;
-	char name[100];
-	int status;
-	long nr;
+	char name[100] = "its start";
+	int ret = cell_run_side(run);
 
-	start_side(_metadata, job, &child);
-	for (int i = 0; i < job->nr; i++) {
-		int ret = hm_child_hear(&child, &nr);
-
-		cell_name(&job->cells[i], name, sizeof(name));
-		ASSERT_EQ(0, ret)
-			TH_LOG("the %s's side ended in %s: %s",
-			       job->side.device ? "device" : "CPU", name, strerror(-ret));
-	}
-	must(hm_child_wait(&child, &status));
-	EXPECT_EQ(0, status);
+	if (ret && run->at >= 0)
+		cell_name(&run->cells[run->at], name, sizeof(name));
+	ASSERT_EQ(0, ret)
+		TH_LOG("the %s's side ended in %s: %s", run->device ? "device" : "CPU",
+		       name, strerror(-ret));
 }
 
 /* Totals of the run, shared by all tests of this process. */
@@ -304,28 +259,34 @@ static void expect_failure(struct __test_metadata *_metadata, const char *reason
 	_metadata->exit_code = KSFT_XFAIL;
 }
 
-static void compare(struct __test_metadata *_metadata, data *self,
-		    const variants *variant, enum cell_access access)
+static void make_cells(struct __test_metadata *_metadata, data *self,
+		       const struct cell_memory *memory, enum cell_access access)
 {
-	const struct cell_memory *memory = &variant->memory;
-	struct job job = { .kind = memory->device };
-	int skipped;
-
 	self->nr = enumerate(memory, access, NULL);
 	self->cells = calloc(self->nr, sizeof(*self->cells));
-	self->cpu = shared(self->nr * sizeof(*self->cpu));
-	self->device = shared(self->nr * sizeof(*self->device));
+	self->cpu = cell_outcomes(self->nr);
+	self->device = cell_outcomes(self->nr);
 	ASSERT_NE(NULL, self->cells);
 	ASSERT_NE(NULL, self->cpu);
 	ASSERT_NE(NULL, self->device);
 	enumerate(memory, access, self->cells);
-	job.cells = self->cells;
-	job.nr = self->nr;
-	job.out = self->cpu;
-	side(_metadata, &job);
-	job.side.device = true;
-	job.out = self->device;
-	side(_metadata, &job);
+}
+
+static void compare(struct __test_metadata *_metadata, data *self,
+		    const variants *variant, enum cell_access access)
+{
+	struct cell_run run = { .kind = variant->memory.device };
+	int skipped;
+
+	make_cells(_metadata, self, &variant->memory, access);
+	run.cells = self->cells;
+	run.nr = self->nr;
+	run.out = self->cpu;
+	run_side(_metadata, &run);
+	run.device = true;
+	run.out = self->device;
+	run_side(_metadata, &run);
+
 	skipped = judge(_metadata, self);
 	totals->cells += self->nr;
 	totals->skipped += skipped;
@@ -353,6 +314,46 @@ TEST_F(cpu, atomic)
 	compare(_metadata, self, variant, CELL_ATOMIC);
 }
 
+/* The table itself: it has something to say on every way to fail. */
+FIXTURE(table) {
+};
+
+FIXTURE_SETUP(table)
+{
+}
+
+FIXTURE_TEARDOWN(table)
+{
+}
+
+TEST_F(table, has_cells_of_every_end)
+{
+	const struct __fixture_variant_metadata *v;
+	int ends[CELL_NR_ENDS] = {}, total = 0;
+	struct cell cells[256];
+
+	for (v = _cpu_fixture_object.variant; v; v = v->next) {
+		const variants *variant = v->data;
+
+		for (int access = CELL_READ; access <= CELL_ATOMIC; access++) {
+			int nr = enumerate(&variant->memory, access, NULL);
+
+			ASSERT_GE(ARRAY_SIZE(cells), nr);
+			EXPECT_LT(0, nr);
+			enumerate(&variant->memory, access, cells);
+			for (int i = 0; i < nr; i++)
+				ends[cell_expected(&cells[i])]++;
+			total += nr;
+		}
+	}
+	TH_LOG("%d cells, of them %d SEGV, %d BUS, %d EHWPOISON", total,
+	       ends[CELL_SEGV], ends[CELL_BUS], ends[CELL_HWPOISON]);
+	EXPECT_LE(200, total);
+	EXPECT_LE(10, ends[CELL_SEGV]);
+	EXPECT_LE(10, ends[CELL_BUS]);
+	EXPECT_LE(10, ends[CELL_HWPOISON]);
+}
+
 static void report(void)
 {
 	if (totals->cells)
@@ -365,7 +366,10 @@ static void report(void)
 
 int main(int argc, char **argv)
 {
-	totals = shared(sizeof(*totals));
+	totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (totals == MAP_FAILED)
+		return KSFT_FAIL;
 	if (need_module(argc, argv)) {
 		atexit(see_all_gone);
 		hm_swap_on();

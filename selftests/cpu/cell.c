@@ -160,7 +160,7 @@ static void see(struct cell_place *place, const struct cell *cell,
 	struct hotmirror_verify v = {};
 
 	page_map(place, out->raw);
-	if (!hm_verify(place->side->first.fd, &v))
+	if (place->side->device && !hm_verify(place->side->first.fd, &v))
 		out->stale = v.stale;
 	if (place->other)
 		out->other = cell_look_at(place->other, place->page);

@@ -307,8 +307,8 @@ const struct cell_prot cell_prots[CELL_NR_PROTS] = {
 	[CELL_NONE] = { "none", { PROT_NONE, -1 }, FEW_STATES, WARM },
 	[CELL_WO] = { "wo", { PROT_WRITE, -1 }, FEW_STATES, WARM },
 	[CELL_REOPENED] = { "reopened", { PROT_READ, PROT_READ | PROT_WRITE },
-			    FEW_STATES, EVERY_TABLE },
-	[CELL_CLOSED] = { "closed", { PROT_NONE, PROT_READ }, FEW_STATES, EVERY_TABLE },
+			    FEW_STATES, WARM },
+	[CELL_CLOSED] = { "closed", { PROT_NONE, PROT_READ }, FEW_STATES, WARM },
 };
 
 int cell_protect(struct cell_place *place, const struct cell_prot *prot)
