@@ -357,7 +357,8 @@ TEST_F(table, has_cells_of_every_end)
 static void report(void)
 {
 	if (totals->cells)
-		fprintf(stderr, "# %d cells, %d skipped; the CPU got: %d ok, %d SEGV, %d BUS, %d EHWPOISON\n",
+		fprintf(stderr,
+			"# %d cells, %d skipped; the CPU got: %d ok, %d SEGV, %d BUS, %d EHWPOISON\n",
 			totals->cells, totals->skipped, totals->ends[CELL_OK],
 			totals->ends[CELL_SEGV], totals->ends[CELL_BUS],
 			totals->ends[CELL_HWPOISON]);
