@@ -32,9 +32,10 @@
 		 CELL(SOFT_CLEAN) | CELL(DISABLED) | CELL(INVALIDATED))
 #define ROM	(CELL(UNTOUCHED) | CELL(TOUCHED) | CELL(FORKED) | CELL(UNMAPPED))
 
-/* For memory that is slow to build. */
-#define BUT_RW_AND_RO	(1 << CELL_NONE | 1 << CELL_WO | 1 << CELL_REOPENED | \
-			 1 << CELL_CLOSED)
+/* For memory that is slow to build: fewer cells. */
+#define SLOW	.memory.no_tables = 1 << CELL_HOT,				\
+		.memory.no_prots = 1 << CELL_NONE | 1 << CELL_WO |		\
+				   1 << CELL_REOPENED | 1 << CELL_CLOSED
 
 FIXTURE(cpu) {
 	struct hm_rig rig;
@@ -63,7 +64,7 @@ FIXTURE_VARIANT_ADD(cpu, name) {					\
 #define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
 
 ROW(anon, cell_anon, .memory.states = ANON);
-ROW(thp, cell_thp, .memory.states = HUGE, .memory.no_prots = BUT_RW_AND_RO);
+ROW(thp, cell_thp, .memory.states = HUGE & ~(CELL(ORPHANED) | CELL(SWAPPED_IN)), SLOW);
 ROW(zero_page, cell_anon, .memory.states = ZERO, .memory.traits = CELL_NO_FILL);
 ROW(huge_zero_page, cell_thp, .memory.states = ZERO, .memory.traits = CELL_NO_FILL);
 ROW(shmem, cell_shmem, .memory.states = SHMEM, .memory.traits = CELL_SHARED);
@@ -80,8 +81,7 @@ ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB | CELL(FORKED), .memory.trai
 ROW(hugetlb_memfd, cell_hugetlb_memfd, .memory.states = HUGETLB | CELL(TRUNCATED) |
     CELL(PUNCHED), .memory.traits = CELL_SHARED, .pool = HUGE_POOL);
 ROW(ksm, cell_anon, .memory.settle = cell_merge, .ksm = true,
-    .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP),
-    .memory.no_prots = BUT_RW_AND_RO);
+    .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP), SLOW);
 ROW(secret, cell_secret, .memory.states = CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(UNMAPPED),
     .memory.traits = CELL_SECRET);
 ROW(pfnmap, cell_pfnmap, .memory.states = ROM,
@@ -90,8 +90,7 @@ ROW(pfnmap, cell_pfnmap, .memory.states = ROM,
 ROW(private, cell_anon, .memory.settle = cell_to_device, .memory.states = AWAY,
     .memory.device = HOTMIRROR_PRIVATE, .memory.traits = CELL_AWAY);
 ROW(private_large, cell_thp, .memory.settle = cell_to_device_large,
-    .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(SOFT_CLEAN) | CELL(WP),
-    .memory.no_prots = BUT_RW_AND_RO,
+    .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP), SLOW,
     .memory.device = HOTMIRROR_PRIVATE, .memory.traits = CELL_AWAY | CELL_LARGE);
 ROW(private_foreign, cell_anon, .memory.settle = cell_to_foreign, .memory.states = AWAY);
 ROW(coherent, cell_anon, .memory.settle = cell_to_device, .memory.states = AWAY,
@@ -111,7 +110,8 @@ static bool is_a_cell(const struct cell *cell)
 		return false;
 	return memory->states & prot->states & 1U << cell->state &&
 	       prot->tables & 1U << cell->table &&
-	       !(memory->no_prots & 1U << cell->prot);
+	       !(memory->no_prots & 1U << cell->prot) &&
+	       !(memory->no_tables & 1U << cell->table);
 }
 
 /* Write the cells to @cells, unless it is NULL; their number. */

@@ -90,7 +90,8 @@ struct cell_memory {
 	int (*settle)(struct cell_place *place);	/* may be NULL */
 	__u32 device;		/* kind of the mirroring instance, HM_ANY */
 	unsigned int states;	/* 1 << CELL_*, see state.c */
-	unsigned int no_prots;	/* 1 << CELL_*: those it cannot have */
+	unsigned int no_prots;	/* 1 << CELL_*: that it cannot have, or need not */
+	unsigned int no_tables;
 	unsigned int traits;
 };
 
