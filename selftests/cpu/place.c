@@ -280,11 +280,19 @@ int cell_to_foreign(struct cell_place *place)
 	return moved(place, ret, pages);
 }
 
+/*
+ * A page of KSM's with one mapping only is halfway: if the second copy cannot join
+ * it, the first gets a page of its own again.
+ */
 static bool merged(const struct cell_place *place)
 {
-	for (int i = 0; i < CELL_PAGES; i++)
-		if (!(hm_page_flags(place->mem + i * place->page) & HM_KPF_KSM))
+	for (int i = 0; i < CELL_PAGES; i++) {
+		const char *page = place->mem + i * place->page;
+
+		if (!(hm_page_flags(page) & HM_KPF_KSM) ||
+		    hm_pagemap(page) & HM_PM_EXCLUSIVE)
 			return false;
+	}
 	return true;
 }
 
