@@ -211,7 +211,7 @@ static void judge_cell(struct __test_metadata *_metadata, data *self, int i)
 	if (!diff)
 		return;
 	cell_name(&self->cells[i], name, sizeof(name));
-	bug = cell_known_bug(&self->cells[i], diff);
+	bug = cell_known_bug(&self->cells[i], device, diff);
 	if (bug) {
 		self->bug = bug;
 		TH_LOG("%s differs: %s, by a known bug", name, cell_diff_name(diff));

@@ -157,10 +157,13 @@ struct cell_look cell_look_at(const char *mem, size_t page)
 }
 
 /* Every word of every page is another, and none is zero. */
+__u64 cell_filled(size_t offset, unsigned int seed)
+{
+	return (offset / sizeof(__u64) + 1) * 0x9e3779b97f4a7c15ULL + seed;
+}
+
 void cell_fill(char *mem, size_t length, unsigned int seed)
 {
-	__u64 *word = (__u64 *)mem;
-
-	for (size_t i = 0; i < length / sizeof(*word); i++)
-		word[i] = (i + 1) * 0x9e3779b97f4a7c15ULL + seed;
+	for (size_t i = 0; i < length; i += sizeof(__u64))
+		*(__u64 *)(mem + i) = cell_filled(i, seed);
 }

@@ -90,7 +90,7 @@ static int put_content(struct cell_place *place, const struct cell *cell)
 	enum cell_content content = cell_states[cell->state].content;
 
 	if (content == CELL_FILLED && !(cell->memory->traits & CELL_NO_FILL))
-		cell_fill(place->mem, CELL_PAGES * place->page, 1);
+		cell_fill(place->mem, CELL_PAGES * place->page, CELL_SEED);
 	else if (content != CELL_NOTHING)
 		cell_look_at(place->mem, place->page);
 	return 0;

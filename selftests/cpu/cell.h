@@ -188,6 +188,9 @@ enum cell_end cell_device(enum cell_access access, int fd, void *p, __u64 *value
 			  int *error);
 struct cell_look cell_look_at(const char *mem, size_t page);
 void cell_fill(char *mem, size_t length, unsigned int seed);
+/* The word that this puts at an offset. */
+__u64 cell_filled(size_t offset, unsigned int seed);
+#define CELL_SEED	1	/* of what the CPU writes before the access */
 
 /* place.c: parts of builders */
 void cell_place_init(struct cell_place *place, struct cell_side *side);

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "../lib/mem.h"
 #include "../lib/pagemap.h"
 #include "judge.h"
 
@@ -15,8 +16,9 @@
 #define NO_PTE		(HM_PM_PRESENT | HM_PM_SWAP | HM_PM_EXCLUSIVE)
 
 /*
- * Where a device is not like the CPU, and why that is right. Nothing else may
- * differ, and these must: the day that the kernel changes, the oracle says so.
+ * Where a device is not like the CPU, and why that is right. Nothing else may differ.
+ * An access that is to end in another way must do so: the day that the kernel
+ * changes, the oracle says so.
  *
  * One more difference needs no row, for it cannot be seen here: HMM sets no accessed
  * bit on a warm access.
@@ -71,19 +73,30 @@ static const struct accepted accepted[] = {
 	},
 };
 
+/* The access went to the page at the beginning of the PMD instead of the middle one. */
+static bool took_first_page(const struct cell *cell, const struct cell_outcome *device)
+{
+	size_t target = CELL_TARGET * hm_page_size() + CELL_OFFSET;
+
+	if (cell->access == CELL_READ)
+		return device->value == cell_filled(CELL_OFFSET, CELL_SEED);
+	return device->own.word == cell_filled(target, CELL_SEED);
+}
+
 /*
- * Kernels have bugs. What one of these explains is reported as an expected failure,
- * and where the kernel has been mended nobody misses it.
+ * Kernels have bugs. What one of these explains, to the word, is reported as an
+ * expected failure, and where the kernel has been mended nobody misses it.
  */
 static const struct known_bug {
 	unsigned int traits;
 	unsigned int diffs;
+	bool (*explains)(const struct cell *cell, const struct cell_outcome *device);
 	const char *reason;
 } bugs[] = {
 	{
 		.traits = CELL_LARGE,
-		.diffs = DIFF_VALUE | DIFF_OWN | DIFF_OTHER | DIFF_CHILD | DIFF_LATER |
-			 DIFF_STALE,
+		.diffs = DIFF_VALUE | DIFF_OWN | DIFF_CHILD | DIFF_LATER | DIFF_STALE,
+		.explains = took_first_page,
 		.reason = "7.3: hmm_vma_handle_absent_pmd() takes the middle of a large "
 			  "device-private folio for its beginning",
 	},
@@ -203,10 +216,12 @@ unsigned int cell_judge(const struct cell *cell, const struct cell_outcome *cpu,
 	return diff | compare_looks(cpu, device, refused && cell->access != CELL_READ);
 }
 
-const char *cell_known_bug(const struct cell *cell, unsigned int diff)
+const char *cell_known_bug(const struct cell *cell, const struct cell_outcome *device,
+			   unsigned int diff)
 {
 	for (size_t i = 0; i < sizeof(bugs) / sizeof(bugs[0]); i++)
-		if (bugs[i].traits & cell->memory->traits && !(diff & ~bugs[i].diffs))
+		if (bugs[i].traits & cell->memory->traits && !(diff & ~bugs[i].diffs) &&
+		    bugs[i].explains(cell, device))
 			return bugs[i].reason;
 	return NULL;
 }

@@ -42,7 +42,8 @@ enum cell_end cell_expected(const struct cell *cell);
 unsigned int cell_judge(const struct cell *cell, const struct cell_outcome *cpu,
 			const struct cell_outcome *device);
 /* The bug of some kernel that explains all of @diff, or NULL. */
-const char *cell_known_bug(const struct cell *cell, unsigned int diff);
+const char *cell_known_bug(const struct cell *cell, const struct cell_outcome *device,
+			   unsigned int diff);
 const char *cell_diff_name(unsigned int diff);
 /* memory.protection.state.access.table, without the memory */
 void cell_name(const struct cell *cell, char *buf, size_t size);
