@@ -320,6 +320,9 @@ int hotmirror_atomic(struct file *filp, void *arg)
 	struct hotmirror_op op;
 	int ret;
 
+	atomic->old = 0;
+	atomic->faults = 0;
+	atomic->retries = 0;
 	if (!IS_ALIGNED(atomic->addr, sizeof(u64)))
 		return -EINVAL;
 	if (!(atomic->flags & HOTMIRROR_ATOMIC_CAS) && atomic->expected)

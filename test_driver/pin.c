@@ -50,7 +50,8 @@ static long hotmirror_pin_slow(struct hotmirror_op *op, unsigned int gup,
 		return PTR_ERR(sleeper);
 	if (mmap_read_lock_killable(op->mm))
 		goto end;
-	gup |= FOLL_INTERRUPTIBLE;
+	/* Flags that only the slow path takes. */
+	gup |= FOLL_INTERRUPTIBLE | FOLL_HWPOISON;
 	got = get ? get_user_pages_remote(op->mm, op->start, nr, gup, pages, &locked) :
 		    pin_user_pages_remote(op->mm, op->start, nr, gup, pages, &locked);
 	if (locked)
@@ -63,7 +64,7 @@ end:
 static long hotmirror_pin_pages(struct hotmirror_op *op, u32 flags,
 				struct page **pages, unsigned long nr)
 {
-	unsigned int gup = FOLL_HWPOISON;
+	unsigned int gup = 0;
 	bool get = flags & HOTMIRROR_PIN_GET;
 
 	if (flags & HOTMIRROR_PIN_WRITE)
