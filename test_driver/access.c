@@ -103,6 +103,31 @@ static void hotmirror_mark_dirty(struct hotmirror_op *op, unsigned long pfn)
 		folio_mark_dirty(folio);
 }
 
+/* The device's atomic: the CPU has no PTE, and cannot get one without this lock. */
+static int hotmirror_atomic_entry(struct hotmirror_op *op,
+				  struct hotmirror_atomic *atomic)
+{
+	unsigned long entry;
+	u64 *word;
+
+	guard(mutex)(&op->file->lock);
+	entry = hotmirror_dpt_get(op->file, atomic->addr);
+	if (!(entry & HOTMIRROR_ENTRY_EXCLUSIVE))
+		return -EAGAIN;
+	if (op->file->unsafe)
+		return -EPERM;
+	word = hotmirror_kaddr(op, entry >> PAGE_SHIFT) +
+	       offset_in_page(atomic->addr);
+	atomic->old = *word;
+	if (!(atomic->flags & HOTMIRROR_ATOMIC_CAS))
+		*word += atomic->operand;
+	else if (*word == atomic->expected)
+		*word = atomic->operand;
+	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	op->file->stats.writes += sizeof(*word);
+	return 0;
+}
+
 /*
  * One access within one page, under the driver lock.
  *
@@ -154,7 +179,7 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
 		mutex_unlock(&op->file->lock);
 		hotmirror_leave(op->inst);
-		if (ret != -EAGAIN)
+		if (ret != -EAGAIN || op->warm)
 			return ret;
 		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
 		if (ret)
@@ -219,13 +244,10 @@ static int hotmirror_prefetch_range(struct hotmirror_op *op,
 	return 0;
 }
 
-static void hotmirror_account(struct hotmirror_op *op,
-			      struct hotmirror_access *access, bool write, int ret)
+static void hotmirror_account(struct hotmirror_op *op, bool write, int ret)
 {
 	struct hotmirror_stats *stats = &op->file->stats;
 
-	access->faults = op->faults;
-	access->retries = op->retries;
 	mutex_lock(&op->file->lock);
 	stats->populates += !!op->entries;
 	stats->retries += op->retries;
@@ -253,6 +275,7 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 	ret = hotmirror_op_begin(&op, filp, access->addr, access->length);
 	if (ret)
 		return ret;
+	op.warm = access->flags & HOTMIRROR_ACCESS_WARM;
 	if (dir == HOTMIRROR_TOUCH) {
 		ret = hotmirror_prefetch_range(&op, access, write);
 	} else {
@@ -261,7 +284,59 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 			       -ENOMEM;
 		kfree(bounce);
 	}
-	hotmirror_account(&op, access, write, ret);
+	access->faults = op.faults;
+	access->retries = op.retries;
+	hotmirror_account(&op, write, ret);
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+static int hotmirror_atomic_once(struct hotmirror_op *op,
+				 struct hotmirror_atomic *atomic)
+{
+	struct hotmirror_range *range;
+	int ret;
+
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	ret = hotmirror_atomic_entry(op, atomic);
+	hotmirror_leave(op->inst);
+	if (ret != -EAGAIN)
+		return ret;
+	range = hotmirror_range_find(op->file, op->start);
+	if (IS_ERR(range))
+		return PTR_ERR(range);
+	ret = hotmirror_exclude(op, range, op->start);
+	hotmirror_range_put(range);
+	if (ret && ret != -ENOENT)
+		return ret;
+	return signal_pending(current) ? -ERESTARTSYS : -EAGAIN;
+}
+
+/* HOTMIRROR_ATOMIC */
+int hotmirror_atomic(struct file *filp, void *arg)
+{
+	struct hotmirror_atomic *atomic = arg;
+	struct hotmirror_op op;
+	int ret;
+
+	atomic->old = 0;
+	atomic->faults = 0;
+	atomic->retries = 0;
+	if (!IS_ALIGNED(atomic->addr, sizeof(u64)))
+		return -EINVAL;
+	if (!(atomic->flags & HOTMIRROR_ATOMIC_CAS) && atomic->expected)
+		return -EINVAL;
+	ret = hotmirror_op_begin(&op, filp, atomic->addr, sizeof(u64));
+	if (ret)
+		return ret;
+	do {
+		ret = hotmirror_atomic_once(&op, atomic);
+		cond_resched();
+	} while (ret == -EAGAIN);
+	atomic->faults = op.faults;
+	atomic->retries = op.retries;
+	hotmirror_account(&op, true, ret);
 	hotmirror_op_end(&op);
 	return ret;
 }

@@ -45,6 +45,8 @@ static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
 		snap |= HOTMIRROR_SNAP_VALID;
 		snap |= hotmirror_snap_kind(op, hmm_pfn & ~HMM_PFN_FLAGS) << 8;
 		snap |= hmm_pfn_to_map_order(hmm_pfn) << 16;
+		if (hotmirror_devmem_owns(op->inst, hmm_pfn & ~HMM_PFN_FLAGS))
+			snap |= HOTMIRROR_SNAP_OWN;
 	}
 	if (hmm_pfn & HMM_PFN_WRITE)
 		snap |= HOTMIRROR_SNAP_WRITE;
@@ -52,6 +54,8 @@ static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
 		snap |= HOTMIRROR_SNAP_DEVICE;
 	if (entry & HOTMIRROR_ENTRY_WRITE)
 		snap |= HOTMIRROR_SNAP_DEVICE_WRITE;
+	if (entry & HOTMIRROR_ENTRY_EXCLUSIVE)
+		snap |= HOTMIRROR_SNAP_DEVICE_EXCLUSIVE;
 	return snap;
 }
 
@@ -84,10 +88,12 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 			       struct hmm_range *hmm, hotmirror_look_fn look,
 			       void *arg)
 {
+	unsigned long exclusive_seq;
 	int ret;
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	exclusive_seq = READ_ONCE(op->file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
 	hotmirror_look_before(op, hmm);
@@ -96,8 +102,7 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 		mutex_lock(&op->file->lock);
 		if (range->dead)
 			ret = -ENOENT;
-		else if (mmu_interval_read_retry(&range->notifier,
-						 hmm->notifier_seq))
+		else if (hotmirror_raced(op->file, hmm, exclusive_seq))
 			ret = -EBUSY;
 		else
 			look(op, hmm, arg);
@@ -136,9 +141,9 @@ static void hotmirror_look_snap(struct hotmirror_op *op, struct hmm_range *hmm,
 		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n], op->before[n]);
 }
 
-/* One piece: at most a leaf, within one range. */
-static int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
-				    unsigned long *end)
+/* One piece: at most a leaf, within one range. op->dst gets a u32 a page. */
+int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+			     unsigned long *end)
 {
 	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
 	int ret;
@@ -199,6 +204,11 @@ static void hotmirror_look_verify(struct hotmirror_op *op,
 		if (!(entry & HOTMIRROR_ENTRY_VALID))
 			continue;
 		verify->present++;
+		/* A walk shows an exclusive page as absent: nothing to compare. */
+		if (entry & HOTMIRROR_ENTRY_EXCLUSIVE) {
+			verify->exclusive++;
+			continue;
+		}
 		pfn = hmm->hmm_pfns[n];
 		if (pfn & HMM_PFN_VALID && !(pfn & HMM_PFN_ERROR) &&
 		    (pfn & ~HMM_PFN_FLAGS) == entry >> PAGE_SHIFT &&
@@ -260,6 +270,7 @@ int hotmirror_verify(struct file *filp, void *arg)
 	verify->present = 0;
 	verify->stale = 0;
 	verify->first = 0;
+	verify->exclusive = 0;
 	ret = hotmirror_op_begin(&op, filp, 0, TASK_SIZE_MAX);
 	if (ret)
 		return ret;
