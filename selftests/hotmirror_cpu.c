@@ -249,16 +249,6 @@ static int judge(struct __test_metadata *_metadata, data *self)
 	return skipped;
 }
 
-/* As SKIP(), with the other directive; a failure it does not hide. */
-static void expect_failure(struct __test_metadata *_metadata, const char *reason)
-{
-	if (_metadata->exit_code == KSFT_FAIL)
-		return;
-	snprintf(_metadata->results->reason, sizeof(_metadata->results->reason), "%s",
-		 reason);
-	_metadata->exit_code = KSFT_XFAIL;
-}
-
 static void make_cells(struct __test_metadata *_metadata, data *self,
 		       const struct cell_memory *memory, enum cell_access access)
 {
@@ -292,7 +282,7 @@ static void compare(struct __test_metadata *_metadata, data *self,
 	totals->skipped += skipped;
 	TH_LOG("%d cells, %d of them skipped", self->nr, skipped);
 	if (self->bug)
-		expect_failure(_metadata, self->bug);
+		rig_xfail(_metadata, self->bug);
 	if (skipped == self->nr)
 		SKIP(return, "%s: %s", self->cpu[0].why, strerror(-self->cpu[0].skipped));
 }
