@@ -32,6 +32,8 @@ struct device {
 	bool loads_on_arrival;	/* to_dev also reads the memory by the device */
 	/* Mirror [addr, addr + length) with the worker's own device. */
 	int (*open)(struct mirror *m, unsigned int worker, void *addr, size_t length);
+	/* Fill the device page table; only no_device and ours can without a read. */
+	int (*populate)(struct mirror *m, void *addr, size_t length);
 	int (*read)(struct mirror *m, void *addr, void *buf, size_t length);
 	int (*write)(struct mirror *m, void *addr, void *buf, size_t length);
 	int (*snapshot)(struct mirror *m, void *addr, void *buf, size_t length);
@@ -87,11 +89,12 @@ __s64 slab_bytes(struct worker *w);
 
 /* session.c */
 struct session {
+	const char *name;
 	void (*run)(struct worker *w);
 	unsigned int mib;
 	unsigned int max_workers;
 	bool huge;
-	bool growth;		/* repeated as often as the second argument says */
+	bool extra;		/* repeated as often as the second argument says */
 	const struct device *devices[3];
 };
 

@@ -72,6 +72,11 @@ static int hotmirror_access(struct mirror *m, unsigned int cmd, void *addr,
 	return arg.done == length ? 0 : -EPROTO;
 }
 
+static int hotmirror_populate(struct mirror *m, void *addr, size_t length)
+{
+	return hotmirror_access(m, HOTMIRROR_PREFETCH, addr, NULL, length);
+}
+
 static int hotmirror_read(struct mirror *m, void *addr, void *buf, size_t length)
 {
 	return hotmirror_access(m, HOTMIRROR_READ, addr, buf, length);
@@ -139,6 +144,7 @@ static int hotmirror_arrived(const void *buf, size_t length, bool huge)
 const struct device hotmirror_device = {
 	.name = "hotmirror",
 	.open = hotmirror_open,
+	.populate = hotmirror_populate,
 	.read = hotmirror_read,
 	.write = hotmirror_write,
 	.snapshot = hotmirror_snapshot,
@@ -254,9 +260,15 @@ static int none_access(struct mirror *m, void *addr, void *buf, size_t length)
 	return 0;
 }
 
+static int none_populate(struct mirror *m, void *addr, size_t length)
+{
+	return none_access(m, addr, NULL, length);
+}
+
 const struct device no_device = {
 	.name = "none",
 	.open = none_open,
+	.populate = none_populate,
 	.read = none_access,
 	.write = none_access,
 	.snapshot = none_access,

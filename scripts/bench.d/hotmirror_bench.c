@@ -2,9 +2,9 @@
 /*
  * Measure test_hmm.ko and test_hotmirror.ko side by side, both loaded.
  *
- *	hotmirror_bench ROUNDS GROWTH_ROUNDS	as root, on an idle machine
+ *	hotmirror_bench ROUNDS EXTRA_ROUNDS [SESSION]	as root, on an idle machine
  *
- * Round by round each session is run with each device, and who begins changes from
+ * Round by round each session (or those of one name) is run with each device, and who begins changes from
  * round to round. A round more, the first, warms up and is thrown away. stdout has a
  * line for each number:
  *
@@ -140,11 +140,12 @@ static int run_devices(const struct session *session, unsigned int workers,
 	return 0;
 }
 
-static int run_round(unsigned int round, bool growth)
+static int run_round(unsigned int round, bool extra, const char *only)
 {
 	for (unsigned int i = 0; i < nr_sessions; i++)
 		for (unsigned int n = 1; n <= sessions[i].max_workers; n++)
-			if (sessions[i].growth == growth &&
+			if (sessions[i].extra == extra &&
+			    (!only || !strcmp(only, sessions[i].name)) &&
 			    run_devices(&sessions[i], n, round))
 				return 1;
 	return 0;
@@ -163,26 +164,27 @@ static int settle(void)
 
 int main(int argc, char **argv)
 {
-	unsigned int rounds, growth_rounds;
+	const char *only = argc == 4 ? argv[3] : NULL;
+	unsigned int rounds, extra_rounds;
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: hotmirror_bench ROUNDS GROWTH_ROUNDS\n");
+	if (argc != 3 && argc != 4) {
+		fprintf(stderr, "usage: hotmirror_bench ROUNDS EXTRA_ROUNDS [SESSION]\n");
 		return 2;
 	}
 	rounds = strtoul(argv[1], NULL, 10);
-	growth_rounds = strtoul(argv[2], NULL, 10);
+	extra_rounds = strtoul(argv[2], NULL, 10);
 	if (settle()) {
 		perror("hotmirror_bench: transparent_hugepage/enabled");
 		return 2;
 	}
 	for (unsigned int round = 0; round <= rounds; round++) {
 		fprintf(stderr, "round %u of %u\n", round, rounds);
-		if (run_round(round, false))
+		if (run_round(round, false, only))
 			return 1;
 	}
-	for (unsigned int round = 1; round <= growth_rounds; round++) {
-		fprintf(stderr, "growth, round %u of %u\n", round, growth_rounds);
-		if (run_round(round, true))
+	for (unsigned int round = 1; round <= extra_rounds; round++) {
+		fprintf(stderr, "growth and memory, round %u of %u\n", round, extra_rounds);
+		if (run_round(round, true, only))
 			return 1;
 	}
 	return 0;

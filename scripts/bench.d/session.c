@@ -148,22 +148,21 @@ static void unmap(struct worker *w)
 	must(w, "munmap", munmap(w->mem, w->length));
 }
 
-/* The slab is one for the whole machine: only who is alone can tell. */
-static void read_and_weigh(struct worker *w, const char *name)
+static void populate(struct worker *w)
 {
-	__s64 before = slab_bytes(w);
-
-	read_all(w);
-	if (w->workers == 1)
-		step_value(w, name, slab_bytes(w) - before);
+	if (w->device->populate)
+		must(w, "populate",
+		     w->device->populate(&w->mirror, w->mem, w->length));
+	else
+		read_all(w);
 }
 
 static void session_invalidate(struct worker *w)
 {
 	begin(w, PIECE);
-	read_and_weigh(w, "slab");
+	populate(w);
 	timed(w, "mprotect", protect);
-	read_all(w);
+	populate(w);
 	timed(w, "munmap", unmap);
 	mirror_close(&w->mirror);
 }
@@ -173,24 +172,59 @@ static void session_growth(struct worker *w)
 	begin(w, PIECE);
 	timed(w, "growth_read_cold", read_all);
 	timed(w, "growth_snapshot", snapshot);
+	mirror_close(&w->mirror);
+}
+
+/*
+ * In huge pages, so that the call itself is short: the device page table has an
+ * entry for each 4 KiB nevertheless.
+ */
+static void session_growth_invalidate(struct worker *w)
+{
+	begin(w, PIECE);
+	populate(w);
 	timed(w, "growth_munmap", unmap);
+	mirror_close(&w->mirror);
+}
+
+/*
+ * What the slabs grow by for the second half of the memory. The first half takes up
+ * the free slabs that former sessions left, which the counter holds already.
+ */
+static void session_weigh(struct worker *w)
+{
+	__s64 before;
+
+	begin(w, PIECE);
+	w->length /= 2;
+	populate(w);
+	before = slab_bytes(w);
+	w->mem += w->length;
+	populate(w);
+	step_value(w, "slab", slab_bytes(w) - before);
 	mirror_close(&w->mirror);
 }
 
 #define BOTH	{ &test_hmm_device, &hotmirror_device }
 #define ALL	{ &test_hmm_device, &hotmirror_device, &no_device }
-#define OURS	{ &hotmirror_device, &no_device }
+#define OURS	{ &hotmirror_device }
+#define WITHOUT	{ &hotmirror_device, &no_device }
 
 const struct session sessions[] = {
-	{ session_access, 64, 2, false, false, BOTH },
-	{ session_snapshot, 256, 2, false, false, BOTH },
-	{ session_migrate, 64, 2, false, false, BOTH },
-	{ session_migrate, 64, 2, true, false, BOTH },
-	{ session_invalidate, 256, 2, false, false, ALL },
-	{ session_growth, 16, 1, false, true, OURS },
-	{ session_growth, 64, 1, false, true, OURS },
-	{ session_growth, 256, 1, false, true, OURS },
-	{ session_growth, 1024, 1, false, true, OURS },
+	{ "access", session_access, 64, 2, false, false, BOTH },
+	{ "snapshot", session_snapshot, 256, 2, false, false, BOTH },
+	{ "migrate_4k", session_migrate, 64, 2, false, false, BOTH },
+	{ "migrate_2m", session_migrate, 64, 2, true, false, BOTH },
+	{ "invalidate", session_invalidate, 256, 2, false, false, ALL },
+	{ "weigh", session_weigh, 512, 1, false, true, ALL },
+	{ "growth", session_growth, 16, 1, false, true, OURS },
+	{ "growth", session_growth, 64, 1, false, true, OURS },
+	{ "growth", session_growth, 256, 1, false, true, OURS },
+	{ "growth", session_growth, 1024, 1, false, true, OURS },
+	{ "growth_invalidate", session_growth_invalidate, 16, 1, true, true, WITHOUT },
+	{ "growth_invalidate", session_growth_invalidate, 64, 1, true, true, WITHOUT },
+	{ "growth_invalidate", session_growth_invalidate, 256, 1, true, true, WITHOUT },
+	{ "growth_invalidate", session_growth_invalidate, 1024, 1, true, true, WITHOUT },
 };
 
 const unsigned int nr_sessions = sizeof(sessions) / sizeof(sessions[0]);
