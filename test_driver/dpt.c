@@ -68,6 +68,25 @@ unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr)
 	return leaf ? leaf->entry[hotmirror_slot(addr)] : 0;
 }
 
+/* The entries of [start, end), 0 for what is not there. */
+void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
+			unsigned long end, unsigned long *entries)
+{
+	struct hotmirror_leaf *leaf;
+	unsigned long next, n;
+
+	for (; start < end; start = next, entries += n) {
+		next = min(end, (start & PMD_MASK) + PMD_SIZE);
+		n = (next - start) >> PAGE_SHIFT;
+		leaf = xa_load(&file->leaves, start >> PMD_SHIFT);
+		if (leaf && leaf->present)
+			memcpy(entries, &leaf->entry[hotmirror_slot(start)],
+			       n * sizeof(*entries));
+		else
+			memset(entries, 0, n * sizeof(*entries));
+	}
+}
+
 void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
 		       unsigned long entry)
 {

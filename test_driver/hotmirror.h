@@ -237,6 +237,8 @@ const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);
 struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,
 					     unsigned long addr);
 unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr);
+void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
+			unsigned long end, unsigned long *entries);
 void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
 		       unsigned long entry);
 unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
