@@ -63,7 +63,8 @@ static int misplaced(data *self, char *mem, int from, int to, int seed)
 	EXPECT_EQ(-1, misplaced(self, mem, from, to, seed))
 
 /* The device reads it all, from its beginning. */
-static void expect_device_reads(struct __test_metadata *_metadata, data *self, char *mem, int seed)
+static void expect_device_reads(struct __test_metadata *_metadata, data *self, char *mem,
+				int seed)
 {
 	must(hm_read(self->fd, mem, self->buf, self->length));
 	expect_stamped(self, self->buf, 0, self->pages, seed);
