@@ -14,7 +14,8 @@ help:
 	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
-	@echo 'make bench        measure what README.md claims (boot, warm and cold run)'
+	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
+	@echo 'make bench BENCH=times  how long the selftests take, as README.md says (boot, warm, cold)'
 	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
 	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
 	@echo
@@ -27,8 +28,13 @@ kselftest:
 check:
 	@scripts/need-python scripts/check
 
+BENCH ?= hmm
 bench:
-	@scripts/need-python scripts/bench --cold
+	@case '$(BENCH)' in \
+	hmm) scripts/need-python scripts/bench-hmm ;; \
+	times) scripts/need-python scripts/bench --cold ;; \
+	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default) or times' >&2; exit 2 ;; \
+	esac
 
 distclean:
 	@scripts/distclean

@@ -205,6 +205,16 @@ static inline __u32 rig_page(struct __test_metadata *_metadata, struct hm_rig *r
 	return page;
 }
 
+/* As SKIP() at the end of a test, with the other directive; a failure it does not hide. */
+static inline void rig_xfail(struct __test_metadata *_metadata, const char *reason)
+{
+	if (_metadata->exit_code == KSFT_FAIL)
+		return;
+	snprintf(_metadata->results->reason, sizeof(_metadata->results->reason), "%s",
+		 reason);
+	_metadata->exit_code = KSFT_XFAIL;
+}
+
 /* Instances that are not ours, since before the first test. */
 static __u32 instances_before;
 

@@ -23,6 +23,8 @@ union arg {
 	struct hotmirror_unplug unplug;
 	struct hotmirror_mirror mirror;
 	struct hotmirror_access access;
+	struct hotmirror_atomic atomic;
+	struct hotmirror_pin pin;
 	struct hotmirror_snapshot snapshot;
 	struct hotmirror_migrate migrate;
 	unsigned char bytes[1024];
@@ -33,6 +35,7 @@ FIXTURE(abi) {
 	char *mem;		/* mirrored */
 	char *buf;
 	__u32 range;
+	__u32 pin;
 };
 
 FIXTURE_VARIANT(abi) {
@@ -41,6 +44,7 @@ FIXTURE_VARIANT(abi) {
 	__u32 flags;		/* that are known */
 	unsigned int files;
 	__u64 needs;		/* HOTMIRROR_HAS_*, all of them */
+	const char *lacking;	/* if it is not there */
 	bool migrates;		/* needs memory to migrate to */
 	size_t reserved;	/* offset of a reserved member, 0 if there is none */
 	void (*fill)(union arg *arg, const FIXTURE_DATA(abi) *self);
@@ -101,6 +105,23 @@ static void fill_snapshot(union arg *arg, const abi_data *self)
 	arg->snapshot.buf = (uintptr_t)self->buf;
 }
 
+static void fill_atomic(union arg *arg, const abi_data *self)
+{
+	arg->atomic.addr = (uintptr_t)self->mem;
+	arg->atomic.operand = 1;
+}
+
+static void fill_pin(union arg *arg, const abi_data *self)
+{
+	arg->pin.addr = (uintptr_t)self->mem;
+	arg->pin.length = MIRRORED_PAGES * self->rig.page;
+}
+
+static void fill_unpin(union arg *arg, const abi_data *self)
+{
+	arg->pin.id = self->pin;
+}
+
 static void fill_migrate(union arg *arg, const abi_data *self)
 {
 	arg->migrate.addr = (uintptr_t)self->mem;
@@ -129,21 +150,29 @@ ROW(read, READ, access, .files = ON_INSTANCE, .fill = fill_access);
 ROW(write, WRITE, access, .files = ON_INSTANCE, .fill = fill_access);
 ROW(prefetch, PREFETCH, access, .files = ON_INSTANCE, .fill = fill_prefetch,
     .flags = HOTMIRROR_ACCESS_WRITE);
+ROW(atomic, ATOMIC, atomic, .files = ON_INSTANCE, .fill = fill_atomic,
+    .flags = HOTMIRROR_ATOMIC_CAS, .needs = HOTMIRROR_HAS_EXCLUSIVE,
+    .lacking = "kernel without CONFIG_DEVICE_PRIVATE: no device-exclusive access");
+ROW(pin, PIN, pin, .files = ON_INSTANCE, .fill = fill_pin,
+    .flags = HOTMIRROR_PIN_WRITE | HOTMIRROR_PIN_LONGTERM | HOTMIRROR_PIN_FAST |
+    HOTMIRROR_PIN_GET, .reserved = offsetof(struct hotmirror_pin, reserved));
+ROW(unpin, UNPIN, pin, .files = ON_INSTANCE, .fill = fill_unpin,
+    .reserved = offsetof(struct hotmirror_pin, reserved));
 ROW(snapshot, SNAPSHOT, snapshot, .files = ON_INSTANCE, .fill = fill_snapshot);
 ROW(migrate_to_dev, MIGRATE_TO_DEV, migrate, .files = ON_INSTANCE,
-    .fill = fill_migrate, .migrates = true);
+    .fill = fill_migrate, .flags = HOTMIRROR_MIGRATE_LARGE, .migrates = true);
 ROW(migrate_to_sys, MIGRATE_TO_SYS, migrate, .files = ON_INSTANCE,
-    .fill = fill_migrate, .migrates = true);
+    .fill = fill_migrate, .flags = HOTMIRROR_MIGRATE_LARGE, .migrates = true);
 ROW(verify, VERIFY, verify, .files = ON_INSTANCE, .fill = fill_none);
 ROW(stats, STATS, stats, .files = ON_INSTANCE, .fill = fill_none);
 ROW(sabotage, SABOTAGE, sabotage, .files = ON_INSTANCE, .fill = fill_none,
-    .needs = HOTMIRROR_HAS_SABOTAGE);
+    .needs = HOTMIRROR_HAS_SABOTAGE, .lacking = "module loaded without sabotage=1");
 
 FIXTURE_SETUP(abi)
 {
 	RIG_SETUP(&self->rig, HM_ANY);
 	if (variant->needs & ~self->rig.q.features)
-		SKIP(return, "module loaded without sabotage=1");
+		SKIP(return, "%s", variant->lacking);
 	if (variant->migrates && self->rig.kind == HOTMIRROR_DAX)
 		SKIP(return, "no private and no coherent memory on this kernel");
 	self->mem = hm_map(MIRRORED_PAGES);
@@ -152,6 +181,8 @@ FIXTURE_SETUP(abi)
 	ASSERT_NE(NULL, self->buf);
 	must(hm_mirror(self->rig.fd, self->mem, MIRRORED_PAGES * self->rig.page, 0,
 		       &self->range));
+	if (variant->cmd == HOTMIRROR_UNPIN)
+		must(hm_pin(self->rig.fd, self->mem, self->rig.page, 0, &self->pin, NULL));
 }
 
 FIXTURE_TEARDOWN(abi)
@@ -238,6 +269,21 @@ TEST_F(abi, unknown_content_is_refused)
 	good(&arg, self, variant);
 	arg.bytes[variant->reserved + 3] = 0x80;
 	must_err(EINVAL, call(self, variant, &arg));
+}
+
+/* A kernel may lack what a flag asks for, but it knows the flag. */
+TEST_F(abi, known_flags_are_known)
+{
+	union arg arg;
+
+	for (int bit = 0; bit < 32; bit++) {
+		if (!(variant->flags & 1U << bit))
+			continue;
+		good(&arg, self, variant);
+		arg.head.flags = 1U << bit;
+		EXPECT_NE(-EINVAL, call(self, variant, &arg))
+			TH_LOG("flag %#x", 1U << bit);
+	}
 }
 
 TEST_F(abi, bad_pointer_is_efault)

@@ -45,7 +45,8 @@ TEST_F(query, has_no_unknown_feature)
 {
 	__u64 known = HOTMIRROR_HAS_PRIVATE | HOTMIRROR_HAS_COHERENT |
 		      HOTMIRROR_HAS_DAX | HOTMIRROR_HAS_TWO_PASS |
-		      HOTMIRROR_HAS_SABOTAGE;
+		      HOTMIRROR_HAS_SABOTAGE | HOTMIRROR_HAS_EXCLUSIVE |
+		      HOTMIRROR_HAS_LARGE;
 
 	EXPECT_EQ(0, self->rig.q.features & ~known);
 }

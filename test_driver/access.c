@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -103,20 +104,70 @@ static void hotmirror_mark_dirty(struct hotmirror_op *op, unsigned long pfn)
 		folio_mark_dirty(folio);
 }
 
+/* The device's atomic: the CPU has no PTE, and cannot get one without this lock. */
+static int hotmirror_atomic_entry(struct hotmirror_op *op,
+				  struct hotmirror_atomic *atomic)
+{
+	unsigned long entry;
+	u64 *word;
+
+	guard(mutex)(&op->file->lock);
+	entry = hotmirror_dpt_get(op->file, atomic->addr);
+	if (!(entry & HOTMIRROR_ENTRY_EXCLUSIVE))
+		return -EAGAIN;
+	if (op->file->unsafe)
+		return -EPERM;
+	word = hotmirror_kaddr(op, entry >> PAGE_SHIFT) +
+	       offset_in_page(atomic->addr);
+	atomic->old = *word;
+	if (!(atomic->flags & HOTMIRROR_ATOMIC_CAS))
+		*word += atomic->operand;
+	else if (*word == atomic->expected)
+		*word = atomic->operand;
+	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	op->file->stats.writes += sizeof(*word);
+	return 0;
+}
+
+/* One access within one page, with the caller's buffer for it. */
+struct hotmirror_io {
+	enum hotmirror_direction dir;
+	void __user *buf;
+	size_t n;
+	void *bounce;			/* NULL: straight from or to @buf */
+};
+
+/* The straight copy would have to wait for a fault of the buffer. */
+#define HOTMIRROR_BOUNCE	1
+
+/* Under the driver lock, so user memory may be touched only where it is present. */
+static int hotmirror_transfer(void *kaddr, const struct hotmirror_io *io)
+{
+	bool load = io->dir == HOTMIRROR_LOAD;
+
+	if (io->bounce)
+		memcpy(load ? io->bounce : kaddr, load ? kaddr : io->bounce, io->n);
+	else if (load ? copy_to_user_nofault(io->buf, kaddr, io->n) :
+			copy_from_user_nofault(kaddr, io->buf, io->n))
+		return HOTMIRROR_BOUNCE;
+	return 0;
+}
+
 /*
  * One access within one page, under the driver lock.
  *
  * Return: 0, -EAGAIN (no entry that allows it: populate), -EFAULT (the memory has
- * no direct map), -EPERM (sabotaged: the entry may be stale).
+ * no direct map), -EPERM (sabotaged: the entry may be stale), HOTMIRROR_BOUNCE.
  */
 static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
-				  void *bounce, size_t n,
-				  enum hotmirror_direction dir)
+				  const struct hotmirror_io *io)
 {
 	unsigned long wanted = HOTMIRROR_ENTRY_VALID, entry;
+	struct hotmirror_stats *stats = &op->file->stats;
 	char *kaddr, probe;
+	int ret;
 
-	if (dir == HOTMIRROR_STORE)
+	if (io->dir == HOTMIRROR_STORE)
 		wanted |= HOTMIRROR_ENTRY_WRITE;
 	entry = hotmirror_dpt_get(op->file, addr);
 	if ((entry & wanted) != wanted)
@@ -125,25 +176,24 @@ static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
 		return -EPERM;
 	kaddr = hotmirror_kaddr(op, entry >> PAGE_SHIFT);
 	kaddr += offset_in_page(addr);
-	if (dir == HOTMIRROR_LOAD ? copy_from_kernel_nofault(bounce, kaddr, n) :
-				    copy_from_kernel_nofault(&probe, kaddr, 1)) {
-		op->file->stats.unreadable++;
+	if (copy_from_kernel_nofault(&probe, kaddr, 1)) {
+		stats->unreadable++;
 		return -EFAULT;
 	}
-	if (dir == HOTMIRROR_LOAD) {
-		op->file->stats.reads += n;
-		return 0;
-	}
-	memcpy(kaddr, bounce, n);
-	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
-	op->file->stats.writes += n;
-	return 0;
+	ret = hotmirror_transfer(kaddr, io);
+	/* Also after a store that did not get through: some of it may be there. */
+	if (io->dir == HOTMIRROR_STORE)
+		hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	if (!ret && io->dir == HOTMIRROR_STORE)
+		stats->writes += io->n;
+	else if (!ret)
+		stats->reads += io->n;
+	return ret;
 }
 
 /* One access within one page: populate until the entry is there. */
 static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
-				 void *bounce, size_t n,
-				 enum hotmirror_direction dir)
+				 const struct hotmirror_io *io)
 {
 	int ret;
 
@@ -151,12 +201,12 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 		if (!hotmirror_enter(op->inst))
 			return -ENODEV;
 		mutex_lock(&op->file->lock);
-		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
+		ret = hotmirror_access_entry(op, addr, io);
 		mutex_unlock(&op->file->lock);
 		hotmirror_leave(op->inst);
-		if (ret != -EAGAIN)
+		if (ret != -EAGAIN || op->warm)
 			return ret;
-		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
+		ret = hotmirror_access_populate(op, addr, io->dir == HOTMIRROR_STORE);
 		if (ret)
 			return ret;
 		if (signal_pending(current))
@@ -164,26 +214,47 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 	}
 }
 
-/* Page by page through a bounce buffer: user memory is touched outside all locks. */
+/*
+ * A present buffer is copied straight, once. Any other is touched outside all locks,
+ * through a bounce buffer: its fault may sleep, or invalidate what we mirror.
+ */
+static int hotmirror_access_buffer(struct hotmirror_op *op, unsigned long addr,
+				   struct hotmirror_io *io, void *bounce)
+{
+	int ret;
+
+	/* A bad buffer is refused before anything is stored. */
+	if (io->dir == HOTMIRROR_STORE && fault_in_readable(io->buf, io->n))
+		return -EFAULT;
+	ret = hotmirror_access_page(op, addr, io);
+	if (ret != HOTMIRROR_BOUNCE)
+		return ret;
+	io->bounce = bounce;
+	if (io->dir == HOTMIRROR_STORE && copy_from_user(bounce, io->buf, io->n))
+		return -EFAULT;
+	ret = hotmirror_access_page(op, addr, io);
+	if (!ret && io->dir == HOTMIRROR_LOAD && copy_to_user(io->buf, bounce, io->n))
+		return -EFAULT;
+	return ret;
+}
+
 static int hotmirror_access_range(struct hotmirror_op *op,
 				  struct hotmirror_access *access, void *bounce,
 				  enum hotmirror_direction dir)
 {
 	while (access->done < access->length) {
 		unsigned long addr = access->addr + access->done;
-		void __user *buf = u64_to_user_ptr(access->buf + access->done);
-		size_t n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
-				 access->length - access->done);
-		int ret;
+		struct hotmirror_io io = {
+			.dir = dir,
+			.buf = u64_to_user_ptr(access->buf + access->done),
+			.n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
+				   access->length - access->done),
+		};
+		int ret = hotmirror_access_buffer(op, addr, &io, bounce);
 
-		if (dir == HOTMIRROR_STORE && copy_from_user(bounce, buf, n))
-			return -EFAULT;
-		ret = hotmirror_access_page(op, addr, bounce, n, dir);
 		if (ret)
 			return ret;
-		if (dir == HOTMIRROR_LOAD && copy_to_user(buf, bounce, n))
-			return -EFAULT;
-		access->done += n;
+		access->done += io.n;
 		if (signal_pending(current))
 			return access->done < access->length ? -ERESTARTSYS : 0;
 		cond_resched();
@@ -219,13 +290,10 @@ static int hotmirror_prefetch_range(struct hotmirror_op *op,
 	return 0;
 }
 
-static void hotmirror_account(struct hotmirror_op *op,
-			      struct hotmirror_access *access, bool write, int ret)
+static void hotmirror_account(struct hotmirror_op *op, bool write, int ret)
 {
 	struct hotmirror_stats *stats = &op->file->stats;
 
-	access->faults = op->faults;
-	access->retries = op->retries;
 	mutex_lock(&op->file->lock);
 	stats->populates += !!op->entries;
 	stats->retries += op->retries;
@@ -253,6 +321,7 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 	ret = hotmirror_op_begin(&op, filp, access->addr, access->length);
 	if (ret)
 		return ret;
+	op.warm = access->flags & HOTMIRROR_ACCESS_WARM;
 	if (dir == HOTMIRROR_TOUCH) {
 		ret = hotmirror_prefetch_range(&op, access, write);
 	} else {
@@ -261,7 +330,59 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 			       -ENOMEM;
 		kfree(bounce);
 	}
-	hotmirror_account(&op, access, write, ret);
+	access->faults = op.faults;
+	access->retries = op.retries;
+	hotmirror_account(&op, write, ret);
+	hotmirror_op_end(&op);
+	return ret;
+}
+
+static int hotmirror_atomic_once(struct hotmirror_op *op,
+				 struct hotmirror_atomic *atomic)
+{
+	struct hotmirror_range *range;
+	int ret;
+
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	ret = hotmirror_atomic_entry(op, atomic);
+	hotmirror_leave(op->inst);
+	if (ret != -EAGAIN)
+		return ret;
+	range = hotmirror_range_find(op->file, op->start);
+	if (IS_ERR(range))
+		return PTR_ERR(range);
+	ret = hotmirror_exclude(op, range, op->start);
+	hotmirror_range_put(range);
+	if (ret && ret != -ENOENT)
+		return ret;
+	return signal_pending(current) ? -ERESTARTSYS : -EAGAIN;
+}
+
+/* HOTMIRROR_ATOMIC */
+int hotmirror_atomic(struct file *filp, void *arg)
+{
+	struct hotmirror_atomic *atomic = arg;
+	struct hotmirror_op op;
+	int ret;
+
+	atomic->old = 0;
+	atomic->faults = 0;
+	atomic->retries = 0;
+	if (!IS_ALIGNED(atomic->addr, sizeof(u64)))
+		return -EINVAL;
+	if (!(atomic->flags & HOTMIRROR_ATOMIC_CAS) && atomic->expected)
+		return -EINVAL;
+	ret = hotmirror_op_begin(&op, filp, atomic->addr, sizeof(u64));
+	if (ret)
+		return ret;
+	do {
+		ret = hotmirror_atomic_once(&op, atomic);
+		cond_resched();
+	} while (ret == -EAGAIN);
+	atomic->faults = op.faults;
+	atomic->retries = op.retries;
+	hotmirror_account(&op, true, ret);
 	hotmirror_op_end(&op);
 	return ret;
 }

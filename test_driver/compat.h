@@ -19,16 +19,14 @@ static inline struct dev_pagemap *page_pgmap(const struct page *page)
 }
 #endif
 
-/* 7.0: zone_device_page_init() is told the pgmap and the order. */
-#ifndef HAVE_PAGE_INIT_PGMAP
-static inline void hotmirror_page_init(struct page *page,
-				       struct dev_pagemap *pgmap,
-				       unsigned int order)
+/* 7.0: device folios have an order, and are told their pgmap. */
+#ifndef HAVE_FOLIO_INIT
+static inline void zone_device_folio_init(struct folio *folio,
+					  struct dev_pagemap *pgmap,
+					  unsigned int order)
 {
-	zone_device_page_init(page);
+	zone_device_page_init(&folio->page);
 }
-
-#define zone_device_page_init hotmirror_page_init
 #endif
 
 /* 7.0: dev_pagemap_ops frees folios; before, pages. */
@@ -67,9 +65,55 @@ static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
 #define kzalloc_obj(obj, gfp)	kzalloc(sizeof(obj), gfp)
 #endif
 
+/* 6.15: one page at a time, and the folio is handed out. */
+#ifndef HAVE_MAKE_EXCLUSIVE
+#include <linux/rmap.h>
+
+static inline struct page *make_device_exclusive(struct mm_struct *mm,
+						 unsigned long addr, void *owner,
+						 struct folio **folio)
+{
+	struct page *page = NULL;
+	int ret = make_device_exclusive_range(mm, addr, addr + PAGE_SIZE, &page,
+					      owner);
+
+	if (ret < 0)
+		return ERR_PTR(ret);
+	if (!page)
+		return ERR_PTR(-EBUSY);
+	*folio = page_folio(page);
+	return page;
+}
+#endif
+
 /* 6.2: get_user_pages_remote() can be interrupted by any signal. */
 #ifndef HAVE_FOLL_INTERRUPTIBLE
 #define FOLL_INTERRUPTIBLE	0
+#endif
+
+/* 7.0: device private folios of PMD size. */
+#ifdef HAVE_SELECT_COMPOUND
+#define HOTMIRROR_CAN_LARGE	IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE)
+#define HOTMIRROR_FOLIO_SPLIT(fn)	.folio_split = fn,
+
+/* What the core does for a driver without ->folio_split(). */
+static inline void hotmirror_split_tail(struct folio *head, struct folio *tail)
+{
+	if (!tail)
+		return;
+	tail->pgmap = head->pgmap;
+	tail->page.mapping = head->page.mapping;
+}
+#else
+#define HOTMIRROR_CAN_LARGE	0
+#define HOTMIRROR_FOLIO_SPLIT(fn)
+
+static inline void hotmirror_split_tail(struct folio *head, struct folio *tail)
+{
+}
+
+#define MIGRATE_VMA_SELECT_COMPOUND	0
+#define MIGRATE_PFN_COMPOUND	0
 #endif
 
 #endif /* _HOTMIRROR_COMPAT_H */

@@ -43,10 +43,10 @@ static int hotmirror_control_plug(struct file *filp, void *arg)
 	struct hotmirror_control *control = filp->private_data;
 	struct hotmirror_instance *inst;
 
-	inst = hotmirror_plug(arg);
+	inst = hotmirror_plug(arg, NULL);
 	if (inst == ERR_PTR(-ENOSPC)) {
 		hotmirror_control_reap(control);
-		inst = hotmirror_plug(arg);
+		inst = hotmirror_plug(arg, NULL);
 	}
 	if (IS_ERR(inst))
 		return PTR_ERR(inst);

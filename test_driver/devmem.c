@@ -16,73 +16,139 @@ static struct hotmirror_instance *hotmirror_page_instance(struct page *page)
 	return container_of(page_pgmap(page), struct hotmirror_instance, pgmap);
 }
 
-static void hotmirror_free_index(struct hotmirror_instance *inst,
-				 unsigned long index)
+/* Under mem_lock: forget the data of a page, or of a leaf of pages, for freeing. */
+static struct page *hotmirror_take_data(struct hotmirror_instance *inst,
+					unsigned long index, unsigned long nr)
 {
-	struct page *data = NULL;
+	struct page *data;
 
-	spin_lock(&inst->mem_lock);
-	if (inst->backing) {
-		data = inst->backing[index];
-		inst->backing[index] = NULL;
-	}
-	__clear_bit(index, inst->used);
-	WRITE_ONCE(inst->nr_used, inst->nr_used - 1);
-	if (!inst->nr_used && READ_ONCE(inst->target) != HOTMIRROR_LIVE)
-		wake_up_all(&inst->wait);
-	spin_unlock(&inst->mem_lock);
-	if (data)
-		__free_page(data);
+	if (!inst->backing)
+		return NULL;
+	data = inst->backing[index];
+	memset(&inst->backing[index], 0, nr * sizeof(data));
+	if (nr > 1)
+		__clear_bit(index / HOTMIRROR_LEAF_PAGES, inst->large);
+	return data;
 }
 
-/* The last reference to a private or coherent page is gone. */
+/* The last reference to a private or coherent folio is gone; maybe in an interrupt. */
 static void hotmirror_folio_free(struct folio *folio)
 {
 	struct hotmirror_instance *inst = hotmirror_page_instance(&folio->page);
+	unsigned long index = folio_pfn(folio) - inst->first_pfn;
+	unsigned long nr = folio_nr_pages(folio), flags;
+	struct page *data;
 
-	hotmirror_free_index(inst, folio_pfn(folio) - inst->first_pfn);
+	spin_lock_irqsave(&inst->mem_lock, flags);
+	data = hotmirror_take_data(inst, index, nr);
+	bitmap_clear(inst->used, index, nr);
+	WRITE_ONCE(inst->nr_used, inst->nr_used - nr);
+	if (!inst->nr_used && READ_ONCE(inst->target) != HOTMIRROR_LIVE)
+		wake_up_all(&inst->wait);
+	spin_unlock_irqrestore(&inst->mem_lock, flags);
+	if (data)
+		__free_pages(data, folio_order(folio));
 }
 
 HOTMIRROR_DEFINE_FOLIO_FREE(hotmirror_folio_free)
 
+/*
+ * A large private folio falls apart. Its data is one allocation until then; from
+ * now on each page is freed by itself. Called once for each new folio, with NULL
+ * at the end.
+ */
+static void __maybe_unused hotmirror_folio_split(struct folio *head,
+						 struct folio *tail)
+{
+	struct hotmirror_instance *inst = hotmirror_page_instance(&head->page);
+	unsigned long index = folio_pfn(head) - inst->first_pfn, flags;
+
+	spin_lock_irqsave(&inst->mem_lock, flags);
+	if (__test_and_clear_bit(index / HOTMIRROR_LEAF_PAGES, inst->large))
+		split_page(inst->backing[index], PMD_SHIFT - PAGE_SHIFT);
+	spin_unlock_irqrestore(&inst->mem_lock, flags);
+	hotmirror_split_tail(head, tail);
+}
+
 static const struct dev_pagemap_ops hotmirror_pgmap_ops = {
 	HOTMIRROR_FOLIO_FREE(hotmirror_folio_free),
+	HOTMIRROR_FOLIO_SPLIT(hotmirror_folio_split)
 	.migrate_to_ram = hotmirror_migrate_to_ram,
 };
 
-/**
- * hotmirror_devmem_alloc - take a page of device memory
- * @inst: a private or coherent instance
- *
- * Return: the page, locked, with one reference, ready to be a migration target;
- * NULL if the device is full or there is no memory for the data.
- */
-struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst)
+/* Under mem_lock: a free, aligned run of pages, or nr_pages if there is none. */
+static unsigned long hotmirror_find_free(struct hotmirror_instance *inst,
+					 unsigned long nr)
 {
-	struct page *page, *data = NULL;
 	unsigned long index;
 
+	index = bitmap_find_next_zero_area(inst->used, inst->nr_pages,
+					   inst->hint, nr, nr - 1);
+	if (index >= inst->nr_pages)
+		index = bitmap_find_next_zero_area(inst->used, inst->nr_pages,
+						   0, nr, nr - 1);
+	return min(index, inst->nr_pages);
+}
+
+/* Under mem_lock: take the run, and let @data hold its bytes. */
+static void hotmirror_take(struct hotmirror_instance *inst, unsigned long index,
+			   unsigned long nr, struct page *data)
+{
+	unsigned long i;
+
+	bitmap_set(inst->used, index, nr);
+	WRITE_ONCE(inst->nr_used, inst->nr_used + nr);
+	inst->hint = index + nr;
+	if (!data)
+		return;
+	for (i = 0; i < nr; i++)
+		inst->backing[index + i] = data + i;
+	if (nr > 1)
+		__set_bit(index / HOTMIRROR_LEAF_PAGES, inst->large);
+}
+
+/* Whether this allocation of a large folio is to fail, on either side. */
+bool hotmirror_fail_large(struct hotmirror_instance *inst)
+{
+	if (READ_ONCE(inst->fail_large_once) && xchg(&inst->fail_large_once, false))
+		return true;
+	return READ_ONCE(inst->fail_large);
+}
+
+/**
+ * hotmirror_devmem_alloc - take a folio of device memory
+ * @inst: a private or coherent instance
+ * @order: 0, or that of a PMD (private, HOTMIRROR_CAN_LARGE)
+ *
+ * Return: its first page, locked, with one reference, ready to be a migration
+ * target; NULL if the device is full or there is no memory for the data.
+ */
+struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst,
+				    unsigned int order)
+{
+	unsigned long index, nr = 1UL << order, flags;
+	struct page *page, *data = NULL;
+
+	if (order && hotmirror_fail_large(inst))
+		return NULL;
 	if (inst->backing) {
-		data = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+		data = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_NOWARN |
+				   (order ? __GFP_NORETRY : 0), order);
 		if (!data)
 			return NULL;
 	}
-	spin_lock(&inst->mem_lock);
-	index = find_first_zero_bit(inst->used, inst->nr_pages);
-	if (index < inst->nr_pages) {
-		__set_bit(index, inst->used);
-		WRITE_ONCE(inst->nr_used, inst->nr_used + 1);
-		if (inst->backing)
-			inst->backing[index] = data;
-	}
-	spin_unlock(&inst->mem_lock);
+	spin_lock_irqsave(&inst->mem_lock, flags);
+	index = hotmirror_find_free(inst, nr);
+	if (index < inst->nr_pages)
+		hotmirror_take(inst, index, nr, data);
+	spin_unlock_irqrestore(&inst->mem_lock, flags);
 	if (index >= inst->nr_pages) {
 		if (data)
-			__free_page(data);
+			__free_pages(data, order);
 		return NULL;
 	}
 	page = pfn_to_page(inst->first_pfn + index);
-	zone_device_page_init(page, &inst->pgmap, 0);
+	zone_device_folio_init((struct folio *)page, &inst->pgmap, order);
 	return page;
 }
 
@@ -145,7 +211,9 @@ static int hotmirror_devmem_books(struct hotmirror_instance *inst)
 		return 0;
 	inst->backing = kvcalloc(inst->nr_pages, sizeof(*inst->backing),
 				 GFP_KERNEL);
-	return inst->backing ? 0 : -ENOMEM;
+	inst->large = bitmap_zalloc(inst->nr_pages / HOTMIRROR_LEAF_PAGES,
+				    GFP_KERNEL);
+	return inst->backing && inst->large ? 0 : -ENOMEM;
 }
 
 /* Give a new instance its memory; hotmirror_devmem_free() also ends a failed one. */
@@ -192,5 +260,6 @@ void hotmirror_devmem_unmap(struct hotmirror_instance *inst)
 void hotmirror_devmem_free(struct hotmirror_instance *inst)
 {
 	kvfree(inst->backing);
+	bitmap_free(inst->large);
 	bitmap_free(inst->used);
 }

@@ -15,6 +15,26 @@ static unsigned long hotmirror_slot(unsigned long addr)
 	return (addr >> PAGE_SHIFT) & (HOTMIRROR_LEAF_PAGES - 1);
 }
 
+static struct hotmirror_leaf *hotmirror_leaf_alloc(void)
+{
+	struct hotmirror_leaf *leaf = kzalloc_obj(*leaf, GFP_KERNEL_ACCOUNT);
+
+	if (!leaf)
+		return NULL;
+	leaf->entry = kvcalloc(HOTMIRROR_LEAF_PAGES, sizeof(*leaf->entry),
+			       GFP_KERNEL_ACCOUNT);
+	if (leaf->entry)
+		return leaf;
+	kfree(leaf);
+	return NULL;
+}
+
+static void hotmirror_leaf_free(struct hotmirror_leaf *leaf)
+{
+	kvfree(leaf->entry);
+	kfree(leaf);
+}
+
 /**
  * hotmirror_dpt_reserve - make sure that entries around an address can be stored
  * @file: the mirror
@@ -31,14 +51,13 @@ struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,
 	leaf = xa_load(&file->leaves, index);
 	if (leaf)
 		return leaf;
-	leaf = kvzalloc(struct_size(leaf, entry, HOTMIRROR_LEAF_PAGES),
-			GFP_KERNEL_ACCOUNT);
+	leaf = hotmirror_leaf_alloc();
 	if (!leaf)
 		return NULL;
 	old = xa_cmpxchg(&file->leaves, index, NULL, leaf, GFP_KERNEL_ACCOUNT);
 	if (!old)
 		return leaf;
-	kvfree(leaf);
+	hotmirror_leaf_free(leaf);
 	return xa_is_err(old) ? NULL : old;
 }
 
@@ -47,6 +66,25 @@ unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr)
 	struct hotmirror_leaf *leaf = xa_load(&file->leaves, addr >> PMD_SHIFT);
 
 	return leaf ? leaf->entry[hotmirror_slot(addr)] : 0;
+}
+
+/* The entries of [start, end), 0 for what is not there. */
+void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
+			unsigned long end, unsigned long *entries)
+{
+	struct hotmirror_leaf *leaf;
+	unsigned long next, n;
+
+	for (; start < end; start = next, entries += n) {
+		next = min(end, (start & PMD_MASK) + PMD_SIZE);
+		n = (next - start) >> PAGE_SHIFT;
+		leaf = xa_load(&file->leaves, start >> PMD_SHIFT);
+		if (leaf && leaf->present)
+			memcpy(entries, &leaf->entry[hotmirror_slot(start)],
+			       n * sizeof(*entries));
+		else
+			memset(entries, 0, n * sizeof(*entries));
+	}
 }
 
 void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
@@ -104,6 +142,6 @@ void hotmirror_dpt_destroy(struct hotmirror_file *file)
 	unsigned long index;
 
 	xa_for_each(&file->leaves, index, leaf)
-		kvfree(leaf);
+		hotmirror_leaf_free(leaf);
 	xa_destroy(&file->leaves);
 }

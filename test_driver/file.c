@@ -40,6 +40,7 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 	const u64 known = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
 			  HOTMIRROR_SABOTAGE_SKIP_RETRY |
 			  HOTMIRROR_SABOTAGE_DROP_DIRTY |
+			  HOTMIRROR_SABOTAGE_FAIL_LARGE |
 			  HOTMIRROR_SABOTAGE_SKIP_UNMAP;
 	const u64 unsafe = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
 			   HOTMIRROR_SABOTAGE_SKIP_RETRY;
@@ -55,6 +56,8 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 	if (sabotage->mask & unsafe)
 		file->unsafe = true;
 	mutex_unlock(&file->lock);
+	WRITE_ONCE(file->inst->fail_large,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_LARGE);
 	WRITE_ONCE(file->inst->skip_unmap,
 		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_UNMAP);
 	return 0;
@@ -73,10 +76,16 @@ static const struct hotmirror_ioctl hotmirror_ioctls[] = {
 	IOCTL(HOTMIRROR_WRITE, hotmirror_access, 0, hotmirror_write),
 	IOCTL(HOTMIRROR_PREFETCH, hotmirror_access, HOTMIRROR_ACCESS_WRITE,
 	      hotmirror_prefetch),
+	IOCTL(HOTMIRROR_ATOMIC, hotmirror_atomic, HOTMIRROR_ATOMIC_CAS,
+	      hotmirror_atomic),
+	IOCTL(HOTMIRROR_PIN, hotmirror_pin,
+	      HOTMIRROR_PIN_WRITE | HOTMIRROR_PIN_LONGTERM | HOTMIRROR_PIN_FAST |
+	      HOTMIRROR_PIN_GET, hotmirror_pin),
+	IOCTL(HOTMIRROR_UNPIN, hotmirror_pin, 0, hotmirror_unpin),
 	IOCTL(HOTMIRROR_SNAPSHOT, hotmirror_snapshot, 0, hotmirror_snapshot),
-	IOCTL(HOTMIRROR_MIGRATE_TO_DEV, hotmirror_migrate, 0,
+	IOCTL(HOTMIRROR_MIGRATE_TO_DEV, hotmirror_migrate, HOTMIRROR_MIGRATE_LARGE,
 	      hotmirror_migrate_to_dev),
-	IOCTL(HOTMIRROR_MIGRATE_TO_SYS, hotmirror_migrate, 0,
+	IOCTL(HOTMIRROR_MIGRATE_TO_SYS, hotmirror_migrate, HOTMIRROR_MIGRATE_LARGE,
 	      hotmirror_migrate_to_sys),
 	IOCTL(HOTMIRROR_VERIFY, hotmirror_verify, 0, hotmirror_verify),
 	IOCTL(HOTMIRROR_STATS, hotmirror_stats, 0, hotmirror_stats),
@@ -105,7 +114,7 @@ static int hotmirror_file_join(struct hotmirror_file *file)
 	return 0;
 }
 
-static int hotmirror_file_open(struct inode *inode, struct file *filp)
+int hotmirror_file_open(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_instance *inst =
 		container_of(inode->i_cdev, struct hotmirror_instance, cdev);
@@ -121,6 +130,7 @@ static int hotmirror_file_open(struct inode *inode, struct file *filp)
 	mutex_init(&file->lock);
 	xa_init(&file->leaves);
 	INIT_LIST_HEAD(&file->ranges);
+	INIT_LIST_HEAD(&file->pins);
 	ret = hotmirror_file_join(file);
 	if (ret) {
 		kfree(file);
@@ -136,7 +146,7 @@ static int hotmirror_file_open(struct inode *inode, struct file *filp)
 	return 0;
 }
 
-static int hotmirror_file_release(struct inode *inode, struct file *filp)
+int hotmirror_file_release(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_file *file = filp->private_data;
 	struct hotmirror_instance *inst = file->inst;
@@ -146,6 +156,7 @@ static int hotmirror_file_release(struct inode *inode, struct file *filp)
 	inst->nr_files--;
 	hotmirror_ranges_remove(file);
 	mutex_unlock(&inst->lock);
+	hotmirror_pins_release(file);
 	hotmirror_dpt_destroy(file);
 	mmdrop(file->mm);
 	kfree(file);

@@ -40,6 +40,7 @@ struct hotmirror_sleeper;
 /* An entry of the device page table: pfn << PAGE_SHIFT | flags. */
 #define HOTMIRROR_ENTRY_VALID	1UL
 #define HOTMIRROR_ENTRY_WRITE	2UL
+#define HOTMIRROR_ENTRY_EXCLUSIVE	4UL	/* the CPU has no PTE */
 
 struct hotmirror_control {
 	struct mutex lock;		/* instances */
@@ -67,6 +68,9 @@ struct hotmirror_instance {
 	u64 disabling_ns;
 	unsigned long held;		/* pages the drain waits for */
 	bool skip_unmap;		/* sabotage */
+	bool fail_large;		/* sabotage */
+	bool fail_large_once;		/* the same, for the next one only */
+	bool permanent;			/* lives as long as the module */
 
 	struct mutex lock;		/* files, pgmap */
 	struct list_head files;
@@ -80,10 +84,12 @@ struct hotmirror_instance {
 	struct inode *inode;		/* dax: the shared one */
 	unsigned long first_pfn;
 	unsigned long nr_pages;
-	spinlock_t mem_lock;		/* used, nr_used, backing */
+	spinlock_t mem_lock;		/* what follows; taken in interrupts */
 	unsigned long *used;
 	unsigned long nr_used;
+	unsigned long hint;		/* where to look for a free page */
 	struct page **backing;		/* private: where the data is */
+	unsigned long *large;		/* private: backing of a whole leaf, by its first page */
 	atomic64_t pages_to_ram;
 	atomic64_t pages_evicted;
 };
@@ -98,6 +104,9 @@ struct hotmirror_file {
 	struct list_head ranges;
 	u32 nr_ranges;
 	u32 next_range;
+	struct list_head pins;
+	u32 next_pin;
+	unsigned long exclusive_seq;	/* our own device-exclusive conversions */
 	u64 sabotage;
 	bool unsafe;			/* was ever sabotaged: no access any more */
 	struct hotmirror_stats stats;
@@ -116,9 +125,10 @@ struct hotmirror_range {
 	bool dead;			/* removed; under file->lock */
 };
 
+/* The entries are an allocation of their own: exactly a page where a PMD spans 512. */
 struct hotmirror_leaf {
 	unsigned int present;
-	unsigned long entry[];
+	unsigned long *entry;
 };
 
 /* One running ioctl on a range of the opener's memory. */
@@ -132,6 +142,9 @@ struct hotmirror_op {
 	unsigned long *pfns;		/* what a walk found, migration sources */
 	unsigned long *dst;		/* migration targets */
 	unsigned long *before;		/* device entries before a walk */
+	bool large;			/* migration: PMD-sized folios as one */
+	bool warm;			/* access: -EAGAIN instead of a populate */
+	u64 large_moved;
 	u64 begin_ns;
 	u64 fault_ns;
 	u32 entries;
@@ -161,8 +174,15 @@ long hotmirror_ioctl(const struct hotmirror_ioctl *table, size_t n,
 		     struct file *filp, unsigned int cmd, unsigned long arg);
 int hotmirror_query(struct file *filp, void *arg);
 
+/* How an instance appears in /dev. */
+struct hotmirror_node {
+	const char *name;
+	const struct file_operations *fops;
+};
+
 /* instance.c */
-struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug);
+struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
+					  const struct hotmirror_node *node);
 void hotmirror_status(struct hotmirror_instance *inst,
 		      struct hotmirror_status *status);
 u32 hotmirror_nr_instances(void);
@@ -191,6 +211,8 @@ void hotmirror_sleepers_exit(void);
 
 /* file.c */
 extern const struct file_operations hotmirror_fops;
+int hotmirror_file_open(struct inode *inode, struct file *filp);
+int hotmirror_file_release(struct inode *inode, struct file *filp);
 
 /* mirror.c */
 int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
@@ -202,6 +224,8 @@ void hotmirror_ranges_remove(struct hotmirror_file *file);
 struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 					     unsigned long addr);
 void hotmirror_range_put(struct hotmirror_range *range);
+bool hotmirror_raced(struct hotmirror_file *file, struct hmm_range *hmm,
+		     unsigned long exclusive_seq);
 int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm);
 long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 			unsigned long start, unsigned long end, bool write);
@@ -213,6 +237,8 @@ const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);
 struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,
 					     unsigned long addr);
 unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr);
+void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
+			unsigned long end, unsigned long *entries);
 void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
 		       unsigned long entry);
 unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
@@ -220,14 +246,27 @@ unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
 void hotmirror_dpt_destroy(struct hotmirror_file *file);
 
 /* access.c */
+#define HOTMIRROR_ACCESS_WARM	BIT(31)	/* not from user space: see hotmirror_op.warm */
 int hotmirror_read(struct file *filp, void *arg);
 int hotmirror_write(struct file *filp, void *arg);
 int hotmirror_prefetch(struct file *filp, void *arg);
+int hotmirror_atomic(struct file *filp, void *arg);
 int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write);
+
+/* exclusive.c */
+int hotmirror_exclude(struct hotmirror_op *op, struct hotmirror_range *range,
+		      unsigned long addr);
+
+/* pin.c */
+int hotmirror_pin(struct file *filp, void *arg);
+int hotmirror_unpin(struct file *filp, void *arg);
+void hotmirror_pins_release(struct hotmirror_file *file);
 
 /* snapshot.c */
 int hotmirror_snapshot(struct file *filp, void *arg);
 int hotmirror_verify(struct file *filp, void *arg);
+int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+			     unsigned long *end);
 
 /* arena.c */
 int hotmirror_arena_init(const char *spec);
@@ -242,10 +281,12 @@ u64 hotmirror_arena_unused(void);
 int hotmirror_devmem_plug(struct hotmirror_instance *inst);
 void hotmirror_devmem_unmap(struct hotmirror_instance *inst);
 void hotmirror_devmem_free(struct hotmirror_instance *inst);
-struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst);
+struct page *hotmirror_devmem_alloc(struct hotmirror_instance *inst,
+				    unsigned int order);
 struct page *hotmirror_devmem_data(struct hotmirror_instance *inst,
 				   unsigned long pfn);
 bool hotmirror_devmem_owns(struct hotmirror_instance *inst, unsigned long pfn);
+bool hotmirror_fail_large(struct hotmirror_instance *inst);
 
 /* migrate.c */
 int hotmirror_migrate_to_dev(struct file *filp, void *arg);
@@ -261,5 +302,9 @@ int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
 unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+/* dmirror.c */
+int hotmirror_dmirror_init(void);
+void hotmirror_dmirror_exit(void);
 
 #endif /* _HOTMIRROR_H */

@@ -22,8 +22,11 @@ u32 hotmirror_nr_instances(void)
 /* unplug.c, as the last thing: drop what hotmirror_plug() took for the instance. */
 void hotmirror_unplugged(struct hotmirror_instance *inst)
 {
+	bool permanent = inst->permanent;
+
 	hotmirror_put(inst);
-	module_put(THIS_MODULE);	/* module exit flushes the work item we are in */
+	if (!permanent)
+		module_put(THIS_MODULE);	/* module exit flushes the work item we are in */
 }
 
 /* The memory is unmapped and the node removed: the instance counts no more. */
@@ -109,11 +112,14 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 /**
  * hotmirror_plug - create an instance with its memory and its device node
  * @plug: as checked against the header; @plug->id is filled in
+ * @node: name and operations of a permanent instance, which does not keep the
+ *	module: module exit unplugs it; NULL: /dev/hotmirrorN of a control file
  *
  * Return: the instance with two references, one for the caller and one that
  * unplug drops when the instance is gone; or an ERR_PTR().
  */
-struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug)
+struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
+					  const struct hotmirror_node *node)
 {
 	struct hotmirror_instance *inst;
 	int ret;
@@ -124,7 +130,9 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug)
 	inst = hotmirror_instance_alloc(plug);
 	if (IS_ERR(inst))
 		return inst;
-	ret = dev_set_name(&inst->dev, "hotmirror%u", inst->id);
+	inst->permanent = node;
+	ret = node ? dev_set_name(&inst->dev, "%s", node->name) :
+		     dev_set_name(&inst->dev, "hotmirror%u", inst->id);
 	if (ret)
 		goto put;
 	if (inst->kind == HOTMIRROR_DAX)
@@ -135,13 +143,14 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug)
 		goto put;
 
 	inst->when_ns[HOTMIRROR_LIVE] = ktime_get_ns();
-	cdev_init(&inst->cdev, &hotmirror_fops);
+	cdev_init(&inst->cdev, node ? node->fops : &hotmirror_fops);
 	inst->cdev.owner = THIS_MODULE;
 	ret = cdev_device_add(&inst->cdev, &inst->dev);
 	if (ret)
 		goto unmap;
 
-	__module_get(THIS_MODULE);	/* until the instance is gone */
+	if (!node)
+		__module_get(THIS_MODULE);	/* until the instance is gone */
 	hotmirror_get(inst);
 	atomic_inc(&hotmirror_plugged);
 	plug->id = inst->id;

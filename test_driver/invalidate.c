@@ -54,6 +54,26 @@ static void hotmirror_trace(struct hotmirror_range *range, u32 event,
 				   cleared, refused, ktime_get_ns() - begin);
 }
 
+/*
+ * make_device_exclusive() announces its own conversion, for the sake of the other
+ * mirrors. Setting the sequence for it would make its caller start again for ever,
+ * so it is counted apart: a populate or VERIFY that runs beside it must start again,
+ * because the PTE that it may have read is gone.
+ */
+static bool hotmirror_own_exclusive(struct hotmirror_range *range,
+				    const struct mmu_notifier_range *mmu)
+{
+	struct hotmirror_file *file = range->file;
+
+	if (mmu->event != MMU_NOTIFY_EXCLUSIVE || mmu->owner != file)
+		return false;
+	mutex_lock(&file->lock);
+	file->exclusive_seq++;
+	hotmirror_forget(range, mmu->start, mmu->end);
+	mutex_unlock(&file->lock);
+	return true;
+}
+
 static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 				 const struct mmu_notifier_range *mmu,
 				 unsigned long cur_seq)
@@ -64,6 +84,8 @@ static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 	u64 begin = ktime_get_ns();
 	bool locked;
 
+	if (hotmirror_own_exclusive(range, mmu))
+		return true;
 	locked = hotmirror_lock(range, mmu, cur_seq);
 	if (locked) {
 		cleared = hotmirror_forget(range, mmu->start, mmu->end);
@@ -102,6 +124,8 @@ static bool hotmirror_invalidate_start(struct mmu_interval_notifier *notifier,
 	struct hotmirror_finish *finish;
 	u64 begin = ktime_get_ns();
 
+	if (hotmirror_own_exclusive(range, mmu))
+		return true;
 	/* The second pass has to sleep for the lock. */
 	if (!mmu_notifier_range_blockable(mmu))
 		return hotmirror_invalidate(notifier, mmu, cur_seq);

@@ -88,6 +88,10 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_DAX;
 	if (hotmirror_notifier_ops(true))
 		query->features |= HOTMIRROR_HAS_TWO_PASS;
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		query->features |= HOTMIRROR_HAS_EXCLUSIVE;
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE) && HOTMIRROR_CAN_LARGE)
+		query->features |= HOTMIRROR_HAS_LARGE;
 	if (hotmirror_may_sabotage)
 		query->features |= HOTMIRROR_HAS_SABOTAGE;
 	query->page_size = PAGE_SIZE;

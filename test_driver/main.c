@@ -21,6 +21,10 @@ bool hotmirror_may_sabotage;
 module_param_named(sabotage, hotmirror_may_sabotage, bool, 0444);
 MODULE_PARM_DESC(sabotage, "allow HOTMIRROR_SABOTAGE, the negative controls of the tests");
 
+static bool dmirror;
+module_param(dmirror, bool, 0444);
+MODULE_PARM_DESC(dmirror, "also register /dev/hmm_dmirror0..3, the devices of lib/test_hmm.c");
+
 struct workqueue_struct *hotmirror_wq;
 dev_t hotmirror_devt;
 const struct class hotmirror_class = { .name = "test_hotmirror" };
@@ -63,6 +67,21 @@ region:
 	return ret;
 }
 
+/* Everything that init did, in reverse. An init that fails late comes here, too. */
+static void hotmirror_leave_nothing(void)
+{
+	misc_deregister(&hotmirror_misc);
+	hotmirror_dmirror_exit();
+	/* An instance gives up its module reference as its last act: wait for that. */
+	destroy_workqueue(hotmirror_wq);
+	hotmirror_sleepers_exit();
+	class_unregister(&hotmirror_class);
+	unregister_chrdev_region(hotmirror_devt, HOTMIRROR_MAX_INSTANCES);
+	hotmirror_arena_exit();
+	WARN(atomic_read(&hotmirror_objects), "%d objects left behind\n",
+	     atomic_read(&hotmirror_objects));
+}
+
 static int __init hotmirror_init(void)
 {
 	int ret;
@@ -76,6 +95,11 @@ static int __init hotmirror_init(void)
 	ret = hotmirror_register();
 	if (ret)
 		goto arena;
+	ret = dmirror ? hotmirror_dmirror_init() : 0;
+	if (ret) {
+		hotmirror_leave_nothing();
+		return ret;
+	}
 	pr_info("abi %u, arena of %llu MiB%s\n", HOTMIRROR_ABI_VERSION,
 		hotmirror_arena_bytes() >> 20,
 		hotmirror_may_sabotage ? ", sabotage allowed" : "");
@@ -91,15 +115,7 @@ module_init(hotmirror_init);
 
 static void __exit hotmirror_exit(void)
 {
-	misc_deregister(&hotmirror_misc);
-	/* An instance gives up its module reference as its last act: wait for that. */
-	destroy_workqueue(hotmirror_wq);
-	hotmirror_sleepers_exit();
-	class_unregister(&hotmirror_class);
-	unregister_chrdev_region(hotmirror_devt, HOTMIRROR_MAX_INSTANCES);
-	hotmirror_arena_exit();
-	WARN(atomic_read(&hotmirror_objects), "%d objects left behind\n",
-	     atomic_read(&hotmirror_objects));
+	hotmirror_leave_nothing();
 }
 module_exit(hotmirror_exit);
 

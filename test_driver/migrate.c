@@ -22,74 +22,113 @@ static enum migrate_vma_direction hotmirror_select(struct hotmirror_instance *in
 						 MIGRATE_VMA_SELECT_DEVICE_COHERENT;
 }
 
-/*
- * A page of system memory with the contents of one of ours, locked. NULL without
- * memory, and for a hole: the core collects those in both directions.
- */
-static struct page *hotmirror_copy_to_sys(struct hotmirror_instance *inst,
-					  struct page *src)
-{
-	struct page *page;
+#define HOTMIRROR_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 
-	if (!src)
-		return NULL;
-	page = alloc_page(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN);
-	if (!page)
-		return NULL;
-	lock_page(page);
-	copy_highpage(page, hotmirror_devmem_data(inst, page_to_pfn(src)));
-	return page;
+/* Pages that one element of a migration array stands for. */
+static unsigned long hotmirror_nr(unsigned long mpfn)
+{
+	return mpfn & MIGRATE_PFN_COMPOUND ? HOTMIRROR_LEAF_PAGES : 1;
 }
 
-/* A page of ours with the contents of @src, or zeroes for a page not there yet. */
-static struct page *hotmirror_copy_to_dev(struct hotmirror_instance *inst,
-					  struct page *src)
+/*
+ * A folio of system memory with the contents of ours, locked. NULL without memory,
+ * and for a hole: the core collects those in both directions.
+ */
+static struct page *hotmirror_copy_to_sys(struct hotmirror_instance *inst,
+					  struct page *src, unsigned int order)
 {
-	struct page *page = hotmirror_devmem_alloc(inst), *data;
+	struct folio *folio;
+	unsigned long i;
+
+	if (!src || (order && hotmirror_fail_large(inst)))
+		return NULL;
+	folio = folio_alloc(GFP_HIGHUSER_MOVABLE | __GFP_NOWARN |
+			    (order ? __GFP_NORETRY : 0), order);
+	if (!folio)
+		return NULL;
+	folio_lock(folio);
+	for (i = 0; i < 1UL << order; i++)
+		copy_highpage(folio_page(folio, i),
+			      hotmirror_devmem_data(inst, page_to_pfn(src) + i));
+	return &folio->page;
+}
+
+/* A folio of ours with the contents of @src, or zeroes for what is not there yet. */
+static struct page *hotmirror_copy_to_dev(struct hotmirror_instance *inst,
+					  struct page *src, unsigned int order)
+{
+	struct page *page = hotmirror_devmem_alloc(inst, order), *data;
+	unsigned long i;
 
 	if (!page)
 		return NULL;
-	data = hotmirror_devmem_data(inst, page_to_pfn(page));
-	if (src)
-		copy_highpage(data, src);
-	else
-		clear_highpage(data);
+	for (i = 0; i < 1UL << order; i++) {
+		data = hotmirror_devmem_data(inst, page_to_pfn(page) + i);
+		if (src)
+			copy_highpage(data, src + i);
+		else
+			clear_highpage(data);
+	}
 	return page;
 }
 
 typedef struct page *(*hotmirror_copy_fn)(struct hotmirror_instance *inst,
-					  struct page *src);
+					  struct page *src, unsigned int order);
 
-/* Give each page that was collected its target. No target: the page stays. */
+/*
+ * Give one folio that was collected its target: a folio as large, else single
+ * pages, for which the core splits the source. No target: the page stays.
+ */
+static void hotmirror_copy_folio(struct hotmirror_instance *inst,
+				 unsigned long mpfn, unsigned long *dst,
+				 hotmirror_copy_fn copy)
+{
+	struct page *src = migrate_pfn_to_page(mpfn), *page;
+	unsigned long i, nr = hotmirror_nr(mpfn), write = 0;
+
+	/* For a page that is not there yet this asks for a writable PTE. */
+	if (mpfn & MIGRATE_PFN_WRITE || !src)
+		write = MIGRATE_PFN_WRITE;
+	if (nr > 1) {
+		page = copy(inst, src, HOTMIRROR_PMD_ORDER);
+		if (page) {
+			*dst = migrate_pfn(page_to_pfn(page)) | write |
+			       MIGRATE_PFN_COMPOUND;
+			return;
+		}
+	}
+	for (i = 0; i < nr; i++) {
+		page = copy(inst, src ? src + i : NULL, 0);
+		if (page)
+			dst[i] = migrate_pfn(page_to_pfn(page)) | write;
+	}
+}
+
 static void hotmirror_copy(struct hotmirror_instance *inst, unsigned long *src,
 			   unsigned long *dst, unsigned long n,
 			   hotmirror_copy_fn copy)
 {
 	unsigned long i;
 
-	for (i = 0; i < n; i++) {
-		struct page *page;
-
-		dst[i] = 0;
-		if (!(src[i] & MIGRATE_PFN_MIGRATE))
-			continue;
-		page = copy(inst, migrate_pfn_to_page(src[i]));
-		if (!page)
-			continue;
-		dst[i] = migrate_pfn(page_to_pfn(page));
-		/* For a page that is not there yet this asks for a writable PTE. */
-		if (src[i] & MIGRATE_PFN_WRITE || !migrate_pfn_to_page(src[i]))
-			dst[i] |= MIGRATE_PFN_WRITE;
-	}
+	memset(dst, 0, n * sizeof(*dst));
+	for (i = 0; i < n; i += hotmirror_nr(src[i]))
+		if (src[i] & MIGRATE_PFN_MIGRATE)
+			hotmirror_copy_folio(inst, src[i], &dst[i], copy);
 }
 
+/* Pages that moved, and in @large folios that moved as one. */
 static unsigned long hotmirror_moved(const unsigned long *src,
-				     const unsigned long *dst, unsigned long n)
+				     const unsigned long *dst, unsigned long n,
+				     u64 *large)
 {
 	unsigned long i, moved = 0;
 
-	for (i = 0; i < n; i++)
-		moved += src[i] & MIGRATE_PFN_MIGRATE && dst[i];
+	for (i = 0; i < n; i++) {
+		if (!(src[i] & MIGRATE_PFN_MIGRATE) || !dst[i])
+			continue;
+		moved += hotmirror_nr(dst[i]);
+		*large += hotmirror_nr(dst[i]) > 1;
+	}
 	return moved;
 }
 
@@ -109,6 +148,8 @@ static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start
 	unsigned long moved;
 	int ret;
 
+	if (op->large && op->inst->kind == HOTMIRROR_PRIVATE)
+		args.flags |= MIGRATE_VMA_SELECT_COMPOUND;
 	if (!args.vma)
 		return -EINVAL;
 	*end = min(*end, args.vma->vm_end);
@@ -120,7 +161,7 @@ static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start
 		       direction == HOTMIRROR_TO_DEV ? hotmirror_copy_to_dev :
 						       hotmirror_copy_to_sys);
 	migrate_vma_pages(&args);
-	moved = hotmirror_moved(args.src, args.dst, args.npages);
+	moved = hotmirror_moved(args.src, args.dst, args.npages, &op->large_moved);
 	migrate_vma_finalize(&args);
 	return moved;
 }
@@ -184,13 +225,17 @@ static int hotmirror_migrate(struct file *filp, struct hotmirror_migrate *migrat
 	ret = hotmirror_op_begin(&op, filp, migrate->addr, migrate->length);
 	if (ret)
 		return ret;
+	op.large = migrate->flags & HOTMIRROR_MIGRATE_LARGE;
 	ret = file->inst->kind == HOTMIRROR_DAX ? -EINVAL :
 	      hotmirror_migrate_range(&op, migrate, direction);
 	mutex_lock(&file->lock);
-	if (direction == HOTMIRROR_TO_DEV)
+	if (direction == HOTMIRROR_TO_DEV) {
 		file->stats.pages_to_dev += migrate->moved;
-	else
+		file->stats.large_to_dev += op.large_moved;
+	} else {
 		file->stats.pages_to_sys += migrate->moved;
+		file->stats.large_to_sys += op.large_moved;
+	}
 	mutex_unlock(&file->lock);
 	hotmirror_op_end(&op);
 	return ret;
@@ -222,47 +267,58 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
 	struct hotmirror_instance *inst =
 		container_of(page_pgmap(vmf->page), struct hotmirror_instance,
 			     pgmap);
-	unsigned long src = 0, dst = 0, moved;
+	/* With a PTE at hand the folio is not mapped as a whole: one page, then. */
+	unsigned int order = vmf->pte ? 0 : folio_order(page_folio(vmf->page));
+	unsigned long nr = 1UL << order, one[2] = { 0 }, *src = one, moved;
+	u64 begin = ktime_get_ns(), large = 0;
+	vm_fault_t ret = VM_FAULT_OOM;
 	struct migrate_vma args = {
 		.vma = vmf->vma,
-		.src = &src,
-		.dst = &dst,
-		.start = vmf->address & PAGE_MASK,
-		.end = (vmf->address & PAGE_MASK) + PAGE_SIZE,
+		.start = ALIGN_DOWN(vmf->address, PAGE_SIZE << order),
 		.pgmap_owner = inst,
 		.fault_page = vmf->page,
-		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE,
+		.flags = MIGRATE_VMA_SELECT_DEVICE_PRIVATE |
+			 (order ? MIGRATE_VMA_SELECT_COMPOUND : 0),
 	};
-	u64 begin = ktime_get_ns();
-	bool oom;
 
-	if (migrate_vma_setup(&args))
-		return VM_FAULT_SIGBUS;
-	hotmirror_copy(inst, &src, &dst, args.npages, hotmirror_copy_to_sys);
-	oom = src & MIGRATE_PFN_MIGRATE && !dst;
+	if (order)
+		src = kcalloc(nr, 2 * sizeof(*src), GFP_KERNEL);
+	if (!src)
+		return VM_FAULT_OOM;
+	args.end = args.start + (PAGE_SIZE << order);
+	args.src = src;
+	args.dst = src + nr;
+	if (migrate_vma_setup(&args)) {
+		ret = VM_FAULT_SIGBUS;
+		goto free;
+	}
+	hotmirror_copy(inst, args.src, args.dst, args.npages,
+		       hotmirror_copy_to_sys);
+	if (!(args.src[0] & MIGRATE_PFN_MIGRATE) || args.dst[0])
+		ret = 0;
 	migrate_vma_pages(&args);
-	moved = hotmirror_moved(&src, &dst, args.npages);
+	moved = hotmirror_moved(args.src, args.dst, args.npages, &large);
 	migrate_vma_finalize(&args);
 	atomic64_add(moved, &inst->pages_to_ram);
 	trace_hotmirror_migrate(inst->id, HOTMIRROR_TO_RAM, args.start, args.end,
-				moved, 1 - moved, ktime_get_ns() - begin);
-	return oom ? VM_FAULT_OOM : 0;
+				moved, nr - moved, ktime_get_ns() - begin);
+free:
+	if (order)
+		kfree(src);
+	return ret;
 }
-
-/* Pages that one round of eviction handles at a time. */
-#define HOTMIRROR_EVICT_PAGES	256UL
 
 static void hotmirror_evict_piece(struct hotmirror_instance *inst,
 				  unsigned long *src, unsigned long *dst,
 				  unsigned long pfn, unsigned long n)
 {
 	unsigned long moved, used = READ_ONCE(inst->nr_used);
-	u64 begin = ktime_get_ns();
+	u64 begin = ktime_get_ns(), large = 0;
 
 	migrate_device_range(src, pfn, n);
 	hotmirror_copy(inst, src, dst, n, hotmirror_copy_to_sys);
 	migrate_device_pages(src, dst, n);
-	moved = hotmirror_moved(src, dst, n);
+	moved = hotmirror_moved(src, dst, n, &large);
 	migrate_device_finalize(src, dst, n);
 	atomic64_add(moved, &inst->pages_evicted);
 	if (moved)
@@ -282,12 +338,12 @@ void hotmirror_evict(struct hotmirror_instance *inst)
 
 	if (!READ_ONCE(inst->nr_used))
 		return;
-	src = kcalloc(HOTMIRROR_EVICT_PAGES, 2 * sizeof(*src), GFP_KERNEL);
+	src = kcalloc(HOTMIRROR_LEAF_PAGES, 2 * sizeof(*src), GFP_KERNEL);
 	if (!src)
 		return;
-	dst = src + HOTMIRROR_EVICT_PAGES;
+	dst = src + HOTMIRROR_LEAF_PAGES;
 	for (i = 0; i < inst->nr_pages; i += n) {
-		n = min(HOTMIRROR_EVICT_PAGES, inst->nr_pages - i);
+		n = min(HOTMIRROR_LEAF_PAGES, inst->nr_pages - i);
 		if (find_next_bit(inst->used, i + n, i) < i + n)
 			hotmirror_evict_piece(inst, src, dst, inst->first_pfn + i, n);
 		cond_resched();

@@ -298,6 +298,17 @@ static unsigned long hotmirror_store(struct hotmirror_op *op,
 }
 
 /*
+ * Under file->lock: has anything that was read since the sequences were taken
+ * become untrue?
+ */
+bool hotmirror_raced(struct hotmirror_file *file, struct hmm_range *hmm,
+		     unsigned long exclusive_seq)
+{
+	return mmu_interval_read_retry(hmm->notifier, hmm->notifier_seq) ||
+	       file->exclusive_seq != exclusive_seq;
+}
+
+/*
  * One round of the loop of claim S1: read the sequence, walk, take the driver lock,
  * check the sequence, store. Whatever invalidates between the first and the last
  * either waits for the lock and clears the entries, or is seen by the check.
@@ -311,10 +322,12 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 				    struct hmm_range *hmm, bool write)
 {
 	struct hotmirror_file *file = op->file;
+	unsigned long exclusive_seq;
 	long ret;
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	exclusive_seq = READ_ONCE(file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
 	ret = hotmirror_walk(op, hmm);
@@ -324,7 +337,7 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	mutex_lock(&file->lock);
 	if (range->dead)
 		ret = -ENOENT;
-	else if (mmu_interval_read_retry(&range->notifier, hmm->notifier_seq) &&
+	else if (hotmirror_raced(file, hmm, exclusive_seq) &&
 		 !(file->sabotage & HOTMIRROR_SABOTAGE_SKIP_RETRY))
 		ret = -EBUSY;
 	else

@@ -19,14 +19,8 @@
  * Kind of a page that the walk found (claim S10). Looks at the struct page, which
  * is there as long as the driver lock is held and the sequence was right.
  */
-static u32 hotmirror_snap_kind(struct hotmirror_op *op, unsigned long pfn)
+static u32 hotmirror_snap_kind(struct page *page)
 {
-	struct page *page = pfn_to_page(pfn);
-
-	if (is_zero_pfn(pfn))
-		return HOTMIRROR_SNAP_KIND_ZERO;
-	if (!is_zone_device_page(page))
-		return HOTMIRROR_SNAP_KIND_SYSTEM;
 	if (is_device_private_page(page))
 		return HOTMIRROR_SNAP_KIND_PRIVATE;
 	if (is_device_coherent_page(page))
@@ -34,24 +28,47 @@ static u32 hotmirror_snap_kind(struct hotmirror_op *op, unsigned long pfn)
 	return HOTMIRROR_SNAP_KIND_DAX;
 }
 
-static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
-			  unsigned long entry)
+/* What is said of the page itself. Most are system memory: nothing is asked twice. */
+static u32 hotmirror_snap_page(struct hotmirror_op *op, unsigned long pfn)
+{
+	struct page *page = pfn_to_page(pfn);
+	u32 snap;
+
+	if (likely(!is_zone_device_page(page)))
+		return is_zero_pfn(pfn) ? HOTMIRROR_SNAP_KIND_ZERO << 8 :
+					  HOTMIRROR_SNAP_KIND_SYSTEM << 8;
+	snap = hotmirror_snap_kind(page) << 8;
+	if (hotmirror_devmem_owns(op->inst, pfn))
+		snap |= HOTMIRROR_SNAP_OWN;
+	return snap;
+}
+
+static u32 hotmirror_snap_entry(unsigned long entry)
 {
 	u32 snap = 0;
 
-	if (hmm_pfn & HMM_PFN_ERROR)
-		snap |= HOTMIRROR_SNAP_ERROR;
-	if (hmm_pfn & HMM_PFN_VALID) {
-		snap |= HOTMIRROR_SNAP_VALID;
-		snap |= hotmirror_snap_kind(op, hmm_pfn & ~HMM_PFN_FLAGS) << 8;
-		snap |= hmm_pfn_to_map_order(hmm_pfn) << 16;
-	}
-	if (hmm_pfn & HMM_PFN_WRITE)
-		snap |= HOTMIRROR_SNAP_WRITE;
 	if (entry & HOTMIRROR_ENTRY_VALID)
 		snap |= HOTMIRROR_SNAP_DEVICE;
 	if (entry & HOTMIRROR_ENTRY_WRITE)
 		snap |= HOTMIRROR_SNAP_DEVICE_WRITE;
+	if (entry & HOTMIRROR_ENTRY_EXCLUSIVE)
+		snap |= HOTMIRROR_SNAP_DEVICE_EXCLUSIVE;
+	return snap;
+}
+
+static u32 hotmirror_snap(struct hotmirror_op *op, unsigned long hmm_pfn,
+			  unsigned long entry)
+{
+	u32 snap = entry ? hotmirror_snap_entry(entry) : 0;
+
+	if (hmm_pfn & HMM_PFN_ERROR)
+		snap |= HOTMIRROR_SNAP_ERROR;
+	if (hmm_pfn & HMM_PFN_VALID)
+		snap |= HOTMIRROR_SNAP_VALID |
+			hotmirror_snap_page(op, hmm_pfn & ~HMM_PFN_FLAGS) |
+			hmm_pfn_to_map_order(hmm_pfn) << 16;
+	if (hmm_pfn & HMM_PFN_WRITE)
+		snap |= HOTMIRROR_SNAP_WRITE;
 	return snap;
 }
 
@@ -65,11 +82,8 @@ typedef void (*hotmirror_look_fn)(struct hotmirror_op *op,
  */
 static void hotmirror_look_before(struct hotmirror_op *op, struct hmm_range *hmm)
 {
-	unsigned long addr, n = 0;
-
 	guard(mutex)(&op->file->lock);
-	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++)
-		op->before[n] = hotmirror_dpt_get(op->file, addr);
+	hotmirror_dpt_copy(op->file, hmm->start, hmm->end, op->before);
 }
 
 /*
@@ -84,10 +98,12 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 			       struct hmm_range *hmm, hotmirror_look_fn look,
 			       void *arg)
 {
+	unsigned long exclusive_seq;
 	int ret;
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	exclusive_seq = READ_ONCE(op->file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
 	hotmirror_look_before(op, hmm);
@@ -96,8 +112,7 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 		mutex_lock(&op->file->lock);
 		if (range->dead)
 			ret = -ENOENT;
-		else if (mmu_interval_read_retry(&range->notifier,
-						 hmm->notifier_seq))
+		else if (hotmirror_raced(op->file, hmm, exclusive_seq))
 			ret = -EBUSY;
 		else
 			look(op, hmm, arg);
@@ -136,9 +151,9 @@ static void hotmirror_look_snap(struct hotmirror_op *op, struct hmm_range *hmm,
 		snap[n] = hotmirror_snap(op, hmm->hmm_pfns[n], op->before[n]);
 }
 
-/* One piece: at most a leaf, within one range. */
-static int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
-				    unsigned long *end)
+/* One piece: at most a leaf, within one range. op->dst gets a u32 a page. */
+int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
+			     unsigned long *end)
 {
 	struct hotmirror_range *range = hotmirror_range_find(op->file, addr);
 	int ret;
@@ -199,6 +214,11 @@ static void hotmirror_look_verify(struct hotmirror_op *op,
 		if (!(entry & HOTMIRROR_ENTRY_VALID))
 			continue;
 		verify->present++;
+		/* A walk shows an exclusive page as absent: nothing to compare. */
+		if (entry & HOTMIRROR_ENTRY_EXCLUSIVE) {
+			verify->exclusive++;
+			continue;
+		}
 		pfn = hmm->hmm_pfns[n];
 		if (pfn & HMM_PFN_VALID && !(pfn & HMM_PFN_ERROR) &&
 		    (pfn & ~HMM_PFN_FLAGS) == entry >> PAGE_SHIFT &&
@@ -260,6 +280,7 @@ int hotmirror_verify(struct file *filp, void *arg)
 	verify->present = 0;
 	verify->stale = 0;
 	verify->first = 0;
+	verify->exclusive = 0;
 	ret = hotmirror_op_begin(&op, filp, 0, TASK_SIZE_MAX);
 	if (ret)
 		return ret;

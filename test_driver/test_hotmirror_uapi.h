@@ -7,8 +7,8 @@
  *
  *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
- *                               SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS VERIFY
- *                               STATS SABOTAGE, mmap() and poll()
+ *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
+ *                               UNPIN VERIFY STATS SABOTAGE, mmap() and poll()
  *
  * Every argument is a struct whose first member is its size as the caller knows
  * it. A shorter struct than the first published one gives EINVAL, a longer one
@@ -89,6 +89,8 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_DAX	(1ULL << 2)	/* an arena was given and CONFIG_FS_DAX is on */
 #define HOTMIRROR_HAS_TWO_PASS	(1ULL << 3)	/* invalidate_start() and _finish() */
 #define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
+#define HOTMIRROR_HAS_EXCLUSIVE	(1ULL << 5)	/* ATOMIC: device-exclusive PTEs */
+#define HOTMIRROR_HAS_LARGE	(1ULL << 6)	/* MIGRATE_LARGE: PMD-sized private folios */
 
 /**
  * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
@@ -245,6 +247,70 @@ struct hotmirror_access {
 #define HOTMIRROR_ACCESS_WRITE	(1U << 0)
 
 /**
+ * struct hotmirror_atomic - HOTMIRROR_ATOMIC: a device atomic on 64 bits
+ * @size: sizeof(struct hotmirror_atomic)
+ * @flags: 0: add @operand; HOTMIRROR_ATOMIC_CAS: store @operand if the memory
+ *	holds @expected
+ * @addr: address in the opener's mm, a multiple of 8
+ * @operand: what to add or to store
+ * @expected: CAS: what to compare with; else 0
+ * @old: out: what the memory held before
+ * @faults: out: CPU page faults taken on behalf of the device
+ * @retries: out: attempts that lost against an invalidation
+ *
+ * The page is taken from the CPU by make_device_exclusive(); the next CPU access
+ * takes it back. May sleep as HOTMIRROR_WRITE.
+ *
+ * Errors: as HOTMIRROR_WRITE; EINVAL (alignment), EOPNOTSUPP (no device-exclusive
+ * entries in this kernel, or not anonymous memory).
+ */
+struct hotmirror_atomic {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 operand;
+	__aligned_u64 expected;
+	__aligned_u64 old;
+	__aligned_u64 faults;
+	__aligned_u64 retries;
+};
+
+#define HOTMIRROR_ATOMIC_CAS	(1U << 0)
+
+/**
+ * struct hotmirror_pin - HOTMIRROR_PIN, HOTMIRROR_UNPIN: references on pages
+ * @size: sizeof(struct hotmirror_pin)
+ * @flags: PIN: HOTMIRROR_PIN_*; UNPIN: 0
+ * @id: PIN: out, number of the pin in this file; UNPIN: in
+ * @reserved: must be 0
+ * @addr: PIN: start in the opener's mm, page aligned; UNPIN: 0
+ * @length: PIN: length, page aligned, not 0; UNPIN: 0
+ * @pages: out: pages pinned, less than asked for if a later one failed; UNPIN:
+ *	pages given back
+ *
+ * A pin is taken by pin_user_pages_remote() and held until UNPIN or the last
+ * close, whatever becomes of the process, the mapping or the instance. UNPIN works
+ * in every state.
+ *
+ * Errors: EINVAL (alignment, GET with LONGTERM, FAST from another process than the
+ * opener), EFAULT, EHWPOISON, ENODEV, ESRCH, ENOMEM, EINTR, ENOENT (UNPIN).
+ */
+struct hotmirror_pin {
+	__u32 size;
+	__u32 flags;
+	__u32 id;
+	__u32 reserved;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 pages;
+};
+
+#define HOTMIRROR_PIN_WRITE	(1U << 0)	/* FOLL_WRITE */
+#define HOTMIRROR_PIN_LONGTERM	(1U << 1)	/* FOLL_LONGTERM */
+#define HOTMIRROR_PIN_FAST	(1U << 2)	/* pin_user_pages_fast(), by the opener */
+#define HOTMIRROR_PIN_GET	(1U << 3)	/* get_user_pages(): FOLL_GET, not FOLL_PIN */
+
+/**
  * struct hotmirror_snapshot - HOTMIRROR_SNAPSHOT: the CPU page table, without faults
  * @size: sizeof(struct hotmirror_snapshot)
  * @flags: must be 0
@@ -269,6 +335,8 @@ struct hotmirror_snapshot {
 #define HOTMIRROR_SNAP_ERROR		(1U << 2)	/* none can: hole, PROT_NONE, PFNMAP */
 #define HOTMIRROR_SNAP_DEVICE		(1U << 3)	/* the device page table has an entry */
 #define HOTMIRROR_SNAP_DEVICE_WRITE	(1U << 4)	/* and it is writable */
+#define HOTMIRROR_SNAP_DEVICE_EXCLUSIVE	(1U << 5)	/* and the CPU has no PTE */
+#define HOTMIRROR_SNAP_OWN		(1U << 6)	/* in the memory of this instance */
 #define HOTMIRROR_SNAP_KIND(e)		(((e) >> 8) & 0xf)
 #define HOTMIRROR_SNAP_KIND_SYSTEM	0		/* RAM (only with VALID) */
 #define HOTMIRROR_SNAP_KIND_PRIVATE	1		/* this instance's own private page */
@@ -280,7 +348,8 @@ struct hotmirror_snapshot {
 /**
  * struct hotmirror_migrate - HOTMIRROR_MIGRATE_TO_DEV, HOTMIRROR_MIGRATE_TO_SYS
  * @size: sizeof(struct hotmirror_migrate)
- * @flags: must be 0
+ * @flags: HOTMIRROR_MIGRATE_LARGE: move a PMD-sized folio as one where the kernel
+ *	can (HOTMIRROR_HAS_LARGE, private kind; else it has no effect); or 0
  * @addr: start in the opener's mm, page aligned
  * @length: length, page aligned, not 0
  * @moved: out: pages that moved
@@ -302,6 +371,8 @@ struct hotmirror_migrate {
 	__aligned_u64 skipped;
 };
 
+#define HOTMIRROR_MIGRATE_LARGE	(1U << 0)
+
 /**
  * struct hotmirror_verify - HOTMIRROR_VERIFY: the no-stale-entry oracle
  * @size: sizeof(struct hotmirror_verify)
@@ -310,6 +381,7 @@ struct hotmirror_migrate {
  * @stale: out: entries that the CPU page table does not justify: another page,
  *	none, or writable where the CPU's is not
  * @first: out: address of the first stale entry
+ * @exclusive: out: of @present: device-exclusive entries, which no snapshot can judge
  *
  * Errors: EAGAIN (the address space did not hold still for 64 attempts: cannot
  * judge now), ENODEV, ESRCH, EINTR, ENOMEM. Stale entries are not an error.
@@ -320,6 +392,7 @@ struct hotmirror_verify {
 	__aligned_u64 present;
 	__aligned_u64 stale;
 	__aligned_u64 first;
+	__aligned_u64 exclusive;
 };
 
 /**
@@ -340,6 +413,9 @@ struct hotmirror_verify {
  * @pages_to_sys: out: pages moved by MIGRATE_TO_SYS
  * @pages_to_ram: out: pages of the *instance* moved back by CPU faults
  * @pages_evicted: out: pages of the *instance* moved back by unplug
+ * @exclusives: out: pages made device-exclusive
+ * @large_to_dev: out: PMD-sized folios moved as one by MIGRATE_TO_DEV
+ * @large_to_sys: out: PMD-sized folios moved as one by MIGRATE_TO_SYS
  * @unreadable: out: accesses refused because the memory has no direct map
  */
 struct hotmirror_stats {
@@ -360,6 +436,9 @@ struct hotmirror_stats {
 	__aligned_u64 pages_to_ram;
 	__aligned_u64 pages_evicted;
 	__aligned_u64 unreadable;
+	__aligned_u64 exclusives;
+	__aligned_u64 large_to_dev;
+	__aligned_u64 large_to_sys;
 };
 
 /**
@@ -384,6 +463,7 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
 #define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the seq */
 #define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
+#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
 #define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
@@ -401,6 +481,9 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_MIGRATE_TO_SYS	HOTMIRROR_IO(0x27)	/* struct hotmirror_migrate */
 #define HOTMIRROR_VERIFY		HOTMIRROR_IO(0x28)	/* struct hotmirror_verify */
 #define HOTMIRROR_STATS			HOTMIRROR_IO(0x29)	/* struct hotmirror_stats */
+#define HOTMIRROR_ATOMIC		HOTMIRROR_IO(0x2b)	/* struct hotmirror_atomic */
+#define HOTMIRROR_PIN			HOTMIRROR_IO(0x2c)	/* struct hotmirror_pin */
+#define HOTMIRROR_UNPIN			HOTMIRROR_IO(0x2d)	/* struct hotmirror_pin */
 #define HOTMIRROR_SABOTAGE		HOTMIRROR_IO(0x2a)	/* struct hotmirror_sabotage */
 
 #endif /* _TEST_HOTMIRROR_UAPI_H */

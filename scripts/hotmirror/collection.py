@@ -74,7 +74,7 @@ def _inputs(directory):
     if directory.relative_to(build.TOP).parts[0] == "bpf":
         roots = {build.TOP / "bpf", build.TOP / "selftests"}
     files = [p for root in sorted(roots) for p in build.sources(root)]
-    files.append(build.DRIVER / build.UAPI)
+    files += [build.DRIVER / name for name in build.UAPI]
     return [(path, path.relative_to(build.TOP)) for path in files]
 
 

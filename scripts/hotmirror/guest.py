@@ -28,7 +28,7 @@ LEFT_OUT = ("boot", "sources", "var/cache", "var/lib/apt")
 SOURCE_PARTS = ("tools/testing/selftests/*.mk", "tools/testing/selftests/*.h",
                 "tools/testing/selftests/*.sh", "tools/testing/selftests/kselftest",
                 "tools/testing/selftests/mm", "tools/include", "tools/scripts",
-                "lib/test_hmm*", "scripts", "include/uapi", "Makefile", "COPYING",
+                "lib/test_hmm*", "mm/gup_test.h", "scripts", "include/uapi", "Makefile", "COPYING",
                 "Documentation/dev-tools/checkpatch.rst")
 
 

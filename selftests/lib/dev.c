@@ -189,6 +189,38 @@ int hm_prefetch(int fd, const void *addr, size_t length, bool write)
 	return hm_access(fd, HOTMIRROR_PREFETCH, addr, NULL, length, &out);
 }
 
+int hm_atomic(int fd, const void *addr, struct hotmirror_atomic *arg)
+{
+	arg->size = sizeof(*arg);
+	arg->addr = (uintptr_t)addr;
+	return hm_ioctl(fd, HOTMIRROR_ATOMIC, arg);
+}
+
+int hm_pin(int fd, const void *addr, size_t length, __u32 flags, __u32 *id,
+	   __u64 *pages)
+{
+	struct hotmirror_pin arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.addr = (uintptr_t)addr,
+		.length = length,
+	};
+	int ret = hm_ioctl(fd, HOTMIRROR_PIN, &arg);
+
+	if (id)
+		*id = arg.id;
+	if (pages)
+		*pages = arg.pages;
+	return ret;
+}
+
+int hm_unpin(int fd, __u32 id)
+{
+	struct hotmirror_pin arg = { .size = sizeof(arg), .id = id };
+
+	return hm_ioctl(fd, HOTMIRROR_UNPIN, &arg);
+}
+
 int hm_snapshot(int fd, const void *addr, size_t length, __u32 *pages)
 {
 	struct hotmirror_snapshot arg = {
@@ -201,11 +233,12 @@ int hm_snapshot(int fd, const void *addr, size_t length, __u32 *pages)
 	return hm_ioctl(fd, HOTMIRROR_SNAPSHOT, &arg);
 }
 
-static int migrate(int fd, unsigned int cmd, const void *addr, size_t length,
-		   __u64 *moved)
+int hm_migrate(int fd, unsigned int cmd, const void *addr, size_t length, __u32 flags,
+	       __u64 *moved)
 {
 	struct hotmirror_migrate arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.addr = (uintptr_t)addr,
 		.length = length,
 	};
@@ -218,12 +251,12 @@ static int migrate(int fd, unsigned int cmd, const void *addr, size_t length,
 
 int hm_to_dev(int fd, const void *addr, size_t length, __u64 *moved)
 {
-	return migrate(fd, HOTMIRROR_MIGRATE_TO_DEV, addr, length, moved);
+	return hm_migrate(fd, HOTMIRROR_MIGRATE_TO_DEV, addr, length, 0, moved);
 }
 
 int hm_to_sys(int fd, const void *addr, size_t length, __u64 *moved)
 {
-	return migrate(fd, HOTMIRROR_MIGRATE_TO_SYS, addr, length, moved);
+	return hm_migrate(fd, HOTMIRROR_MIGRATE_TO_SYS, addr, length, 0, moved);
 }
 
 int hm_verify(int fd, struct hotmirror_verify *v)

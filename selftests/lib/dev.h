@@ -63,10 +63,21 @@ int hm_prefetch(int fd, const void *addr, size_t length, bool write);
 int hm_access(int fd, unsigned int cmd, const void *addr, const void *buf,
 	      size_t length, struct hotmirror_access *out);
 
+/* @arg: flags, operand, expected in; old, faults, retries out. */
+int hm_atomic(int fd, const void *addr, struct hotmirror_atomic *arg);
+
+/* @id may be NULL; @pages, too: what was pinned. */
+int hm_pin(int fd, const void *addr, size_t length, __u32 flags, __u32 *id,
+	   __u64 *pages);
+int hm_unpin(int fd, __u32 id);
+
 int hm_snapshot(int fd, const void *addr, size_t length, __u32 *pages);
 /* @moved may be NULL. */
 int hm_to_dev(int fd, const void *addr, size_t length, __u64 *moved);
 int hm_to_sys(int fd, const void *addr, size_t length, __u64 *moved);
+/* The same with flags: cmd is HOTMIRROR_MIGRATE_TO_DEV or _TO_SYS. */
+int hm_migrate(int fd, unsigned int cmd, const void *addr, size_t length, __u32 flags,
+	       __u64 *moved);
 /* Tries again on EAGAIN, within HM_LIMIT_MS. */
 int hm_verify(int fd, struct hotmirror_verify *v);
 int hm_stats(int fd, struct hotmirror_stats *s);

@@ -44,6 +44,20 @@ void *hm_map(size_t pages)
 	return p;
 }
 
+void *hm_map_huge(size_t length)
+{
+	char *area = mmap(NULL, 3 * length, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *p = (char *)(((uintptr_t)area + length) & -length);
+
+	if (area == MAP_FAILED || mprotect(p, length, PROT_READ | PROT_WRITE))
+		return NULL;
+	/* EINVAL from a kernel without huge pages: small ones, then. */
+	if (madvise(p, length, MADV_HUGEPAGE) && errno != EINVAL)
+		return NULL;
+	return p;
+}
+
 /* Every page differs from every other, and never holds a run of zeroes. */
 static unsigned char pattern(size_t offset, unsigned int seed)
 {

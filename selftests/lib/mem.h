@@ -19,6 +19,11 @@ size_t hm_page_size(void);
  * Freed by the end of the test's process.
  */
 void *hm_map(size_t pages);
+/*
+ * The same, of @length bytes that are a power of two and of which it is a multiple,
+ * and of huge pages where the kernel has one to give.
+ */
+void *hm_map_huge(size_t length);
 
 /* Fill with bytes that depend on @seed and on their offset. */
 void hm_fill(void *mem, size_t length, unsigned int seed);

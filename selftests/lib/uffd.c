@@ -106,6 +106,25 @@ int hm_uffd_copy(int uffd, void *addr, const void *from, size_t length)
 	return uffd_ioctl(uffd, UFFDIO_COPY, &copy);
 }
 
+/* Headers before 6.6 lack it. */
+#ifndef UFFDIO_POISON
+#define UFFDIO_POISON	_IOWR(UFFDIO, 0x08, struct uffdio_poison)
+struct uffdio_poison {
+	struct uffdio_range range;
+	__u64 mode;
+	__s64 updated;
+};
+#endif
+
+int hm_uffd_poison(int uffd, void *addr, size_t length)
+{
+	struct uffdio_poison poison = {
+		.range = { .start = (uintptr_t)addr, .len = length },
+	};
+
+	return uffd_ioctl(uffd, UFFDIO_POISON, &poison);
+}
+
 int hm_uffd_wake(int uffd, void *addr, size_t length)
 {
 	struct uffdio_range range = { .start = (uintptr_t)addr, .len = length };

@@ -28,6 +28,8 @@ bool hm_uffd_pending(int uffd);
 
 /* Resolve a missing page with a copy of @from and wake who waits for it. */
 int hm_uffd_copy(int uffd, void *addr, const void *from, size_t length);
+/* Mark pages that are missing as lost: an access is a memory error (6.6 and later). */
+int hm_uffd_poison(int uffd, void *addr, size_t length);
 /* Wake who waits in the range without resolving anything: the fault is retried. */
 int hm_uffd_wake(int uffd, void *addr, size_t length);
 

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include "mem.h"
+#include "pagemap.h"
+
+#define PFN_MASK	((1ULL << 55) - 1)
+
+/* Elements of 64 bits of a /proc file; 0 for those that cannot be read. */
+static void elements(int fd, __u64 index, size_t n, __u64 *values)
+{
+	ssize_t got = pread(fd, values, n * sizeof(*values), index * sizeof(*values));
+
+	for (size_t i = got > 0 ? got / sizeof(*values) : 0; i < n; i++)
+		values[i] = 0;
+}
+
+/* The file stays open, and is whose who opened it: a child needs its own. */
+static int pagemap_of_self(void)
+{
+	static pid_t owner;
+	static int fd = -1;
+
+	if (owner == getpid())
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	owner = getpid();
+	return fd;
+}
+
+void hm_pagemap_range(const void *addr, size_t n, __u64 *entries)
+{
+	elements(pagemap_of_self(), (uintptr_t)addr / hm_page_size(), n, entries);
+}
+
+__u64 hm_pagemap(const void *addr)
+{
+	__u64 entry;
+
+	hm_pagemap_range(addr, 1, &entry);
+	return entry;
+}
+
+__u64 hm_page_flags(const void *addr)
+{
+	__u64 entry = hm_pagemap(addr), flags;
+
+	int fd;
+
+	if (!(entry & HM_PM_PRESENT) || !(entry & PFN_MASK))
+		return 0;
+	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+	elements(fd, entry & PFN_MASK, 1, &flags);
+	close(fd);
+	return flags;
+}
+
+int hm_clear_soft_dirty(void)
+{
+	int fd = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, "4", 1) != 1)
+		ret = -errno;
+	close(fd);
+	return ret;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Settings of the machine that some memory needs: numbers in /proc/sys and /sys,
+ * and swap space. What a test changes it puts back.
+ */
+#ifndef HOTMIRROR_LIB_SETTING_H
+#define HOTMIRROR_LIB_SETTING_H
+
+#include <stdbool.h>
+
+/* A number in a file, as it was; before: -1: not changed. */
+struct hm_setting {
+	const char *path;
+	long before;
+};
+
+long hm_setting_get(const char *path);
+/* Write @value and remember what was there; 0 or -errno. */
+int hm_setting_set(struct hm_setting *s, const char *path, long value);
+void hm_setting_restore(struct hm_setting *s);
+
+/*
+ * Have swap space, on a zram device of our own if the machine has none. 0 or
+ * -errno; hm_swap_off() takes away what this process made, and nothing else.
+ */
+int hm_swap_on(void);
+void hm_swap_off(void);
+
+#endif /* HOTMIRROR_LIB_SETTING_H */
