@@ -146,6 +146,7 @@ class Results:
         found += [self._target("not behind on " + what, keys, NOT_BEHIND) for what, keys in (
             ("warm access", ("read_warm", "write_warm")),
             ("migration", ("to_dev_read_4k", "to_sys_4k", "to_dev_read_2m", "to_sys_2m")))]
+        found = [target for target in found if target[2]]      # what was measured
         weight = self.page_bytes().get(OURS)
         if weight:
             found.append((f"at most {MAX_BYTES_PER_PAGE} bytes for a mirrored 4 KiB page",
