@@ -5,7 +5,6 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -129,45 +128,20 @@ static int hotmirror_atomic_entry(struct hotmirror_op *op,
 	return 0;
 }
 
-/* One access within one page, with the caller's buffer for it. */
-struct hotmirror_io {
-	enum hotmirror_direction dir;
-	void __user *buf;
-	size_t n;
-	void *bounce;			/* NULL: straight from or to @buf */
-};
-
-/* The straight copy would have to wait for a fault of the buffer. */
-#define HOTMIRROR_BOUNCE	1
-
-/* Under the driver lock, so user memory may be touched only where it is present. */
-static int hotmirror_transfer(void *kaddr, const struct hotmirror_io *io)
-{
-	bool load = io->dir == HOTMIRROR_LOAD;
-
-	if (io->bounce)
-		memcpy(load ? io->bounce : kaddr, load ? kaddr : io->bounce, io->n);
-	else if (load ? copy_to_user_nofault(io->buf, kaddr, io->n) :
-			copy_from_user_nofault(kaddr, io->buf, io->n))
-		return HOTMIRROR_BOUNCE;
-	return 0;
-}
-
 /*
  * One access within one page, under the driver lock.
  *
  * Return: 0, -EAGAIN (no entry that allows it: populate), -EFAULT (the memory has
- * no direct map), -EPERM (sabotaged: the entry may be stale), HOTMIRROR_BOUNCE.
+ * no direct map), -EPERM (sabotaged: the entry may be stale).
  */
 static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
-				  const struct hotmirror_io *io)
+				  void *bounce, size_t n,
+				  enum hotmirror_direction dir)
 {
 	unsigned long wanted = HOTMIRROR_ENTRY_VALID, entry;
-	struct hotmirror_stats *stats = &op->file->stats;
 	char *kaddr, probe;
-	int ret;
 
-	if (io->dir == HOTMIRROR_STORE)
+	if (dir == HOTMIRROR_STORE)
 		wanted |= HOTMIRROR_ENTRY_WRITE;
 	entry = hotmirror_dpt_get(op->file, addr);
 	if ((entry & wanted) != wanted)
@@ -176,24 +150,25 @@ static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
 		return -EPERM;
 	kaddr = hotmirror_kaddr(op, entry >> PAGE_SHIFT);
 	kaddr += offset_in_page(addr);
-	if (copy_from_kernel_nofault(&probe, kaddr, 1)) {
-		stats->unreadable++;
+	if (dir == HOTMIRROR_LOAD ? copy_from_kernel_nofault(bounce, kaddr, n) :
+				    copy_from_kernel_nofault(&probe, kaddr, 1)) {
+		op->file->stats.unreadable++;
 		return -EFAULT;
 	}
-	ret = hotmirror_transfer(kaddr, io);
-	/* Also after a store that did not get through: some of it may be there. */
-	if (io->dir == HOTMIRROR_STORE)
-		hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
-	if (!ret && io->dir == HOTMIRROR_STORE)
-		stats->writes += io->n;
-	else if (!ret)
-		stats->reads += io->n;
-	return ret;
+	if (dir == HOTMIRROR_LOAD) {
+		op->file->stats.reads += n;
+		return 0;
+	}
+	memcpy(kaddr, bounce, n);
+	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	op->file->stats.writes += n;
+	return 0;
 }
 
 /* One access within one page: populate until the entry is there. */
 static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
-				 const struct hotmirror_io *io)
+				 void *bounce, size_t n,
+				 enum hotmirror_direction dir)
 {
 	int ret;
 
@@ -201,12 +176,12 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 		if (!hotmirror_enter(op->inst))
 			return -ENODEV;
 		mutex_lock(&op->file->lock);
-		ret = hotmirror_access_entry(op, addr, io);
+		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
 		mutex_unlock(&op->file->lock);
 		hotmirror_leave(op->inst);
 		if (ret != -EAGAIN || op->warm)
 			return ret;
-		ret = hotmirror_access_populate(op, addr, io->dir == HOTMIRROR_STORE);
+		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
 		if (ret)
 			return ret;
 		if (signal_pending(current))
@@ -214,47 +189,26 @@ static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
 	}
 }
 
-/*
- * A present buffer is copied straight, once. Any other is touched outside all locks,
- * through a bounce buffer: its fault may sleep, or invalidate what we mirror.
- */
-static int hotmirror_access_buffer(struct hotmirror_op *op, unsigned long addr,
-				   struct hotmirror_io *io, void *bounce)
-{
-	int ret;
-
-	/* A bad buffer is refused before anything is stored. */
-	if (io->dir == HOTMIRROR_STORE && fault_in_readable(io->buf, io->n))
-		return -EFAULT;
-	ret = hotmirror_access_page(op, addr, io);
-	if (ret != HOTMIRROR_BOUNCE)
-		return ret;
-	io->bounce = bounce;
-	if (io->dir == HOTMIRROR_STORE && copy_from_user(bounce, io->buf, io->n))
-		return -EFAULT;
-	ret = hotmirror_access_page(op, addr, io);
-	if (!ret && io->dir == HOTMIRROR_LOAD && copy_to_user(io->buf, bounce, io->n))
-		return -EFAULT;
-	return ret;
-}
-
+/* Page by page through a bounce buffer: user memory is touched outside all locks. */
 static int hotmirror_access_range(struct hotmirror_op *op,
 				  struct hotmirror_access *access, void *bounce,
 				  enum hotmirror_direction dir)
 {
 	while (access->done < access->length) {
 		unsigned long addr = access->addr + access->done;
-		struct hotmirror_io io = {
-			.dir = dir,
-			.buf = u64_to_user_ptr(access->buf + access->done),
-			.n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
-				   access->length - access->done),
-		};
-		int ret = hotmirror_access_buffer(op, addr, &io, bounce);
+		void __user *buf = u64_to_user_ptr(access->buf + access->done);
+		size_t n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
+				 access->length - access->done);
+		int ret;
 
+		if (dir == HOTMIRROR_STORE && copy_from_user(bounce, buf, n))
+			return -EFAULT;
+		ret = hotmirror_access_page(op, addr, bounce, n, dir);
 		if (ret)
 			return ret;
-		access->done += io.n;
+		if (dir == HOTMIRROR_LOAD && copy_to_user(buf, bounce, n))
+			return -EFAULT;
+		access->done += n;
 		if (signal_pending(current))
 			return access->done < access->length ? -ERESTARTSYS : 0;
 		cond_resched();

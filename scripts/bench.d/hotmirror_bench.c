@@ -4,9 +4,9 @@
  *
  *	hotmirror_bench ROUNDS EXTRA_ROUNDS [SESSION]	as root, on an idle machine
  *
- * Round by round each session (or those of one name) is run with each device, and who begins changes from
- * round to round. A round more, the first, warms up and is thrown away. stdout has a
- * line for each number:
+ * Round by round each session (or those of one name) is run with each device, and who
+ * begins changes from round to round. A round more, the first, warms up and is thrown
+ * away. stdout has a line for each number:
  *
  *	step <tab> device <tab> workers <tab> MiB <tab> round <tab> ns (or bytes)
  *
