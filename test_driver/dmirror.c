@@ -25,6 +25,8 @@
 /* How often module exit says what it waits for. */
 #define DMIRROR_EXIT_SECONDS	10
 
+#define DMIRROR_MIGRATE_TRIES	3
+
 #define DMIRROR_DEVICES		4
 #define DMIRROR_NR_PRIVATE	2	/* the first ones */
 
@@ -241,6 +243,23 @@ static int dmirror_migrate(struct file *filp, struct hmm_dmirror_cmd *cmd,
 	return ret;
 }
 
+/*
+ * Migration is best effort. A page that is busy at the moment, in another CPU's LRU
+ * batch or under compaction, is asked for again before the command fails.
+ */
+static int dmirror_move_all(struct file *filp, struct hmm_dmirror_cmd *cmd)
+{
+	int ret, tries = 0;
+
+	do {
+		ret = dmirror_migrate(filp, cmd, hotmirror_migrate_to_dev);
+		cmd->cpages = 0;
+		if (!ret)
+			ret = dmirror_look(filp, cmd, dmirror_visit_own);
+	} while (ret == -ENOENT && ++tries < DMIRROR_MIGRATE_TRIES);
+	return ret;
+}
+
 /* Not only what moved: pages that were there before count as well. */
 static int dmirror_to_dev(struct file *filp, struct hmm_dmirror_cmd *cmd)
 {
@@ -249,10 +268,7 @@ static int dmirror_to_dev(struct file *filp, struct hmm_dmirror_cmd *cmd)
 
 	if (dmirror_only_mirrors(file->inst))
 		return -EOPNOTSUPP;
-	ret = dmirror_migrate(filp, cmd, hotmirror_migrate_to_dev);
-	cmd->cpages = 0;
-	if (!ret)
-		ret = dmirror_look(filp, cmd, dmirror_visit_own);
+	ret = dmirror_move_all(filp, cmd);
 	if (ret)
 		return ret;
 	cmd->cpages = 0;
