@@ -9,7 +9,7 @@
  *
  * Locks, outermost first:
  *   control->lock     the instances of a control file
- *   inst->lock        its files; the pgmap against memunmap_pages()
+ *   inst->lock        its files; whether struct pages may be looked at
  *   mmap_lock         of the mirrored mm
  *   file->lock        the driver lock of claim S1: the device page table and the
  *                     list of ranges. The invalidate callback takes it, so no
