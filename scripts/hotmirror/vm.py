@@ -70,7 +70,7 @@ def parse_mem(text):
 def _command(kernel, settings, accel, initrd, console, sock):
     append = (f"console=ttyS0 panic=-1 memmap={ARENA_MB}M${ARENA_AT_MB}M "
               f"{settings.append}").strip()
-    processor = "host" if accel == "kvm" else "max"
+    processor = "host" if accel == "kvm" else "max,-erms,-fsrm"
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-machine", "q35", "-cpu", processor,
             "-accel", "kvm" if accel == "kvm" else TCG,
