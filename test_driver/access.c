@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -128,20 +129,48 @@ static int hotmirror_atomic_entry(struct hotmirror_op *op,
 	return 0;
 }
 
+/* One access within one page, with the caller's buffer for it. */
+struct hotmirror_io {
+	enum hotmirror_direction dir;
+	void __user *buf;
+	size_t n;
+	void *bounce;			/* NULL: straight from or to @buf */
+};
+
+/* The straight copy would have to wait for a fault of the buffer. */
+#define HOTMIRROR_BOUNCE	1
+
+/* Pages under one hold of the driver lock: an invalidation waits no longer. */
+#define HOTMIRROR_RUN_PAGES	16
+
+/* Under the driver lock, so user memory may be touched only where it is present. */
+static int hotmirror_transfer(void *kaddr, const struct hotmirror_io *io)
+{
+	bool load = io->dir == HOTMIRROR_LOAD;
+
+	if (io->bounce)
+		memcpy(load ? io->bounce : kaddr, load ? kaddr : io->bounce, io->n);
+	else if (load ? copy_to_user_nofault(io->buf, kaddr, io->n) :
+			copy_from_user_nofault(kaddr, io->buf, io->n))
+		return HOTMIRROR_BOUNCE;
+	return 0;
+}
+
 /*
  * One access within one page, under the driver lock.
  *
  * Return: 0, -EAGAIN (no entry that allows it: populate), -EFAULT (the memory has
- * no direct map), -EPERM (sabotaged: the entry may be stale).
+ * no direct map), -EPERM (sabotaged: the entry may be stale), HOTMIRROR_BOUNCE.
  */
 static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
-				  void *bounce, size_t n,
-				  enum hotmirror_direction dir)
+				  const struct hotmirror_io *io)
 {
 	unsigned long wanted = HOTMIRROR_ENTRY_VALID, entry;
+	struct hotmirror_stats *stats = &op->file->stats;
 	char *kaddr, probe;
+	int ret;
 
-	if (dir == HOTMIRROR_STORE)
+	if (io->dir == HOTMIRROR_STORE)
 		wanted |= HOTMIRROR_ENTRY_WRITE;
 	entry = hotmirror_dpt_get(op->file, addr);
 	if ((entry & wanted) != wanted)
@@ -150,65 +179,117 @@ static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
 		return -EPERM;
 	kaddr = hotmirror_kaddr(op, entry >> PAGE_SHIFT);
 	kaddr += offset_in_page(addr);
-	if (dir == HOTMIRROR_LOAD ? copy_from_kernel_nofault(bounce, kaddr, n) :
-				    copy_from_kernel_nofault(&probe, kaddr, 1)) {
-		op->file->stats.unreadable++;
+	if (copy_from_kernel_nofault(&probe, kaddr, 1)) {
+		stats->unreadable++;
 		return -EFAULT;
 	}
-	if (dir == HOTMIRROR_LOAD) {
-		op->file->stats.reads += n;
-		return 0;
-	}
-	memcpy(kaddr, bounce, n);
-	hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
-	op->file->stats.writes += n;
-	return 0;
+	ret = hotmirror_transfer(kaddr, io);
+	/* Also after a store that did not get through: some of it may be there. */
+	if (io->dir == HOTMIRROR_STORE)
+		hotmirror_mark_dirty(op, entry >> PAGE_SHIFT);
+	if (!ret && io->dir == HOTMIRROR_STORE)
+		stats->writes += io->n;
+	else if (!ret)
+		stats->reads += io->n;
+	return ret;
 }
 
-/* One access within one page: populate until the entry is there. */
-static int hotmirror_access_page(struct hotmirror_op *op, unsigned long addr,
-				 void *bounce, size_t n,
-				 enum hotmirror_direction dir)
+/* The next access: up to the end of the page. */
+static struct hotmirror_io hotmirror_next_io(struct hotmirror_access *access,
+					     enum hotmirror_direction dir,
+					     void *bounce)
+{
+	unsigned long addr = access->addr + access->done;
+
+	return (struct hotmirror_io) {
+		.dir = dir,
+		.buf = u64_to_user_ptr(access->buf + access->done),
+		.n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
+			   access->length - access->done),
+		.bounce = bounce,
+	};
+}
+
+/*
+ * Page after page under one hold of the driver lock, up to @end bytes of the whole.
+ *
+ * Return: 0, -ENODEV, or why the next page did not go as hotmirror_access_entry().
+ */
+static int hotmirror_access_run(struct hotmirror_op *op,
+				struct hotmirror_access *access, u64 end,
+				enum hotmirror_direction dir, void *bounce)
 {
 	int ret;
 
-	for (;;) {
-		if (!hotmirror_enter(op->inst))
-			return -ENODEV;
-		mutex_lock(&op->file->lock);
-		ret = hotmirror_access_entry(op, addr, bounce, n, dir);
-		mutex_unlock(&op->file->lock);
-		hotmirror_leave(op->inst);
-		if (ret != -EAGAIN || op->warm)
-			return ret;
-		ret = hotmirror_access_populate(op, addr, dir == HOTMIRROR_STORE);
-		if (ret)
-			return ret;
-		if (signal_pending(current))
-			return -ERESTARTSYS;
-	}
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	mutex_lock(&op->file->lock);
+	do {
+		struct hotmirror_io io = hotmirror_next_io(access, dir, bounce);
+
+		ret = access->done + io.n > end ? HOTMIRROR_BOUNCE :
+		      hotmirror_access_entry(op, access->addr + access->done, &io);
+		if (!ret)
+			access->done += io.n;
+	} while (!ret && access->done < end);
+	mutex_unlock(&op->file->lock);
+	hotmirror_leave(op->inst);
+	return ret;
 }
 
-/* Page by page through a bounce buffer: user memory is touched outside all locks. */
+/*
+ * A buffer that is not present is touched outside all locks, by way of a bounce
+ * page: its fault may sleep, or invalidate what we mirror. One page.
+ */
+static int hotmirror_access_bounced(struct hotmirror_op *op,
+				    struct hotmirror_access *access,
+				    enum hotmirror_direction dir, void *bounce)
+{
+	struct hotmirror_io io = hotmirror_next_io(access, dir, bounce);
+	u64 before = access->done;
+	int ret;
+
+	if (dir == HOTMIRROR_STORE && copy_from_user(bounce, io.buf, io.n))
+		return -EFAULT;
+	ret = hotmirror_access_run(op, access, before + io.n, dir, bounce);
+	if (ret || dir == HOTMIRROR_STORE || !copy_to_user(io.buf, bounce, io.n))
+		return ret;
+	access->done = before;
+	return -EFAULT;
+}
+
+/*
+ * How far a run may go. A page that the buffer does not cover is left to the bounce
+ * page, so that a bad buffer is refused before anything is stored there.
+ */
+static u64 hotmirror_run_end(struct hotmirror_access *access,
+			     enum hotmirror_direction dir)
+{
+	u64 end = access->addr + access->done + HOTMIRROR_RUN_PAGES * PAGE_SIZE;
+	u64 n = min(access->length, (end & PAGE_MASK) - access->addr) - access->done;
+
+	if (dir == HOTMIRROR_STORE)
+		n -= fault_in_readable(u64_to_user_ptr(access->buf + access->done), n);
+	return access->done + n;
+}
+
+/* A present buffer is copied straight, once. */
 static int hotmirror_access_range(struct hotmirror_op *op,
 				  struct hotmirror_access *access, void *bounce,
 				  enum hotmirror_direction dir)
 {
-	while (access->done < access->length) {
-		unsigned long addr = access->addr + access->done;
-		void __user *buf = u64_to_user_ptr(access->buf + access->done);
-		size_t n = min_t(u64, PAGE_SIZE - offset_in_page(addr),
-				 access->length - access->done);
-		int ret;
+	int ret;
 
-		if (dir == HOTMIRROR_STORE && copy_from_user(bounce, buf, n))
-			return -EFAULT;
-		ret = hotmirror_access_page(op, addr, bounce, n, dir);
+	while (access->done < access->length) {
+		ret = hotmirror_access_run(op, access,
+					   hotmirror_run_end(access, dir), dir, NULL);
+		if (ret == HOTMIRROR_BOUNCE)
+			ret = hotmirror_access_bounced(op, access, dir, bounce);
+		if (ret == -EAGAIN && !op->warm)
+			ret = hotmirror_access_populate(op, access->addr + access->done,
+							dir == HOTMIRROR_STORE);
 		if (ret)
 			return ret;
-		if (dir == HOTMIRROR_LOAD && copy_to_user(buf, bounce, n))
-			return -EFAULT;
-		access->done += n;
 		if (signal_pending(current))
 			return access->done < access->length ? -ERESTARTSYS : 0;
 		cond_resched();

@@ -87,14 +87,17 @@ void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
 	}
 }
 
-void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
-		       unsigned long entry)
+/* @n entries, none of them 0, from @addr on; all in the leaf. */
+void hotmirror_dpt_store(struct hotmirror_leaf *leaf, unsigned long addr,
+			 const unsigned long *entries, unsigned long n)
 {
-	unsigned long *slot = &leaf->entry[hotmirror_slot(addr)];
+	unsigned long *slot = &leaf->entry[hotmirror_slot(addr)], i, added = 0;
 
-	if (!*slot)
-		leaf->present++;
-	*slot = entry;
+	for (i = 0; i < n; i++) {
+		added += !slot[i];
+		slot[i] = entries[i];
+	}
+	leaf->present += added;
 }
 
 static unsigned long hotmirror_leaf_clear(struct hotmirror_leaf *leaf,

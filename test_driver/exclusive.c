@@ -17,14 +17,15 @@ static int hotmirror_store_exclusive(struct hotmirror_op *op,
 				     unsigned long addr, unsigned long seq,
 				     unsigned long pfn)
 {
+	unsigned long entry = pfn << PAGE_SHIFT | HOTMIRROR_ENTRY_VALID |
+			      HOTMIRROR_ENTRY_WRITE | HOTMIRROR_ENTRY_EXCLUSIVE;
+
 	guard(mutex)(&op->file->lock);
 	if (range->dead)
 		return -ENOENT;
 	if (mmu_interval_read_retry(&range->notifier, seq))
 		return -EBUSY;
-	hotmirror_dpt_set(leaf, addr, pfn << PAGE_SHIFT |
-			  HOTMIRROR_ENTRY_VALID | HOTMIRROR_ENTRY_WRITE |
-			  HOTMIRROR_ENTRY_EXCLUSIVE);
+	hotmirror_dpt_store(leaf, addr, &entry, 1);
 	op->entries++;
 	op->file->stats.entries_stored++;
 	op->file->stats.exclusives++;

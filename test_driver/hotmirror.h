@@ -140,7 +140,7 @@ struct hotmirror_op {
 	unsigned long end;
 	unsigned long nr;		/* elements of each array */
 	unsigned long *pfns;		/* what a walk found, migration sources */
-	unsigned long *dst;		/* migration targets */
+	unsigned long *dst;		/* migration targets, new entries, snapshots */
 	unsigned long *before;		/* device entries before a walk */
 	bool large;			/* migration: PMD-sized folios as one */
 	bool warm;			/* access: -EAGAIN instead of a populate */
@@ -239,8 +239,8 @@ struct hotmirror_leaf *hotmirror_dpt_reserve(struct hotmirror_file *file,
 unsigned long hotmirror_dpt_get(struct hotmirror_file *file, unsigned long addr);
 void hotmirror_dpt_copy(struct hotmirror_file *file, unsigned long start,
 			unsigned long end, unsigned long *entries);
-void hotmirror_dpt_set(struct hotmirror_leaf *leaf, unsigned long addr,
-		       unsigned long entry);
+void hotmirror_dpt_store(struct hotmirror_leaf *leaf, unsigned long addr,
+			 const unsigned long *entries, unsigned long n);
 unsigned long hotmirror_dpt_clear(struct hotmirror_file *file,
 				  unsigned long start, unsigned long end);
 void hotmirror_dpt_destroy(struct hotmirror_file *file);

@@ -10,9 +10,12 @@
 #include "hotmirror.h"
 #include "trace.h"
 
-/* Under file->lock: forget what the notifier's range names, nothing beside it. */
+/*
+ * Under file->lock: forget what the notifier's range names, nothing beside it. The
+ * callback began at @begin.
+ */
 static unsigned long hotmirror_forget(struct hotmirror_range *range,
-				      unsigned long start, unsigned long end)
+				      unsigned long start, unsigned long end, u64 begin)
 {
 	struct hotmirror_file *file = range->file;
 	unsigned long cleared;
@@ -22,6 +25,7 @@ static unsigned long hotmirror_forget(struct hotmirror_range *range,
 	cleared = hotmirror_dpt_clear(file, max(start, range->start),
 				      min(end, range->end));
 	file->stats.entries_cleared += cleared;
+	file->stats.invalidate_ns += ktime_get_ns() - begin;
 	return cleared;
 }
 
@@ -61,7 +65,7 @@ static void hotmirror_trace(struct hotmirror_range *range, u32 event,
  * because the PTE that it may have read is gone.
  */
 static bool hotmirror_own_exclusive(struct hotmirror_range *range,
-				    const struct mmu_notifier_range *mmu)
+				    const struct mmu_notifier_range *mmu, u64 begin)
 {
 	struct hotmirror_file *file = range->file;
 
@@ -69,7 +73,7 @@ static bool hotmirror_own_exclusive(struct hotmirror_range *range,
 		return false;
 	mutex_lock(&file->lock);
 	file->exclusive_seq++;
-	hotmirror_forget(range, mmu->start, mmu->end);
+	hotmirror_forget(range, mmu->start, mmu->end, begin);
 	mutex_unlock(&file->lock);
 	return true;
 }
@@ -84,11 +88,11 @@ static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 	u64 begin = ktime_get_ns();
 	bool locked;
 
-	if (hotmirror_own_exclusive(range, mmu))
+	if (hotmirror_own_exclusive(range, mmu, begin))
 		return true;
 	locked = hotmirror_lock(range, mmu, cur_seq);
 	if (locked) {
-		cleared = hotmirror_forget(range, mmu->start, mmu->end);
+		cleared = hotmirror_forget(range, mmu->start, mmu->end, begin);
 		mutex_unlock(&range->file->lock);
 	}
 	hotmirror_trace(range, mmu->event, mmu->start, mmu->end, cleared,
@@ -124,7 +128,7 @@ static bool hotmirror_invalidate_start(struct mmu_interval_notifier *notifier,
 	struct hotmirror_finish *finish;
 	u64 begin = ktime_get_ns();
 
-	if (hotmirror_own_exclusive(range, mmu))
+	if (hotmirror_own_exclusive(range, mmu, begin))
 		return true;
 	/* The second pass has to sleep for the lock. */
 	if (!mmu_notifier_range_blockable(mmu))
@@ -152,7 +156,8 @@ static void hotmirror_invalidate_finish(struct mmu_interval_notifier_finish *arg
 	unsigned long cleared;
 
 	mutex_lock(&range->file->lock);
-	cleared = hotmirror_forget(range, finish->start, finish->end);
+	cleared = hotmirror_forget(range, finish->start, finish->end,
+				   finish->begin);
 	mutex_unlock(&range->file->lock);
 	hotmirror_trace(range, finish->event, finish->start, finish->end,
 			cleared, false, finish->begin);

@@ -280,18 +280,16 @@ static unsigned long hotmirror_store(struct hotmirror_op *op,
 				     struct hmm_range *hmm, bool write)
 {
 	unsigned long wanted = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
-	unsigned long addr, entry, pfn, n = 0;
+	unsigned long nr = (hmm->end - hmm->start) >> PAGE_SHIFT, n, pfn;
 
-	for (addr = hmm->start; addr < hmm->end; addr += PAGE_SIZE, n++) {
+	for (n = 0; n < nr; n++) {
 		pfn = hmm->hmm_pfns[n];
 		if ((pfn & (wanted | HMM_PFN_ERROR)) != wanted)
 			break;
-		entry = (pfn & ~HMM_PFN_FLAGS) << PAGE_SHIFT;
-		entry |= HOTMIRROR_ENTRY_VALID;
-		if (pfn & HMM_PFN_WRITE)
-			entry |= HOTMIRROR_ENTRY_WRITE;
-		hotmirror_dpt_set(leaf, addr, entry);
+		op->dst[n] = (pfn & ~HMM_PFN_FLAGS) << PAGE_SHIFT | HOTMIRROR_ENTRY_VALID |
+			     (pfn & HMM_PFN_WRITE ? HOTMIRROR_ENTRY_WRITE : 0);
 	}
+	hotmirror_dpt_store(leaf, hmm->start, op->dst, n);
 	op->entries += n;
 	op->file->stats.entries_stored += n;
 	return n;

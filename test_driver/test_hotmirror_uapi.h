@@ -417,6 +417,7 @@ struct hotmirror_verify {
  * @large_to_dev: out: PMD-sized folios moved as one by MIGRATE_TO_DEV
  * @large_to_sys: out: PMD-sized folios moved as one by MIGRATE_TO_SYS
  * @unreadable: out: accesses refused because the memory has no direct map
+ * @invalidate_ns: out: time in the callbacks, up to the last entry cleared
  */
 struct hotmirror_stats {
 	__u32 size;
@@ -439,6 +440,7 @@ struct hotmirror_stats {
 	__aligned_u64 exclusives;
 	__aligned_u64 large_to_dev;
 	__aligned_u64 large_to_sys;
+	__aligned_u64 invalidate_ns;
 };
 
 /**
