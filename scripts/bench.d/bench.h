@@ -41,6 +41,8 @@ struct device {
 	int (*to_sys)(struct mirror *m, void *addr, void *buf, size_t length, bool huge);
 	/* Whether each page of a snapshot is in the device, huge or not as @huge says. */
 	int (*arrived)(const void *buf, size_t length, bool huge);
+	/* Time spent in invalidate callbacks so far; only ours counts it. */
+	int (*invalidate_ns)(struct mirror *m, __u64 *ns);
 };
 
 extern const struct device hotmirror_device, test_hmm_device, no_device;
@@ -80,7 +82,7 @@ struct worker {
 void must(struct worker *w, const char *what, int ret);
 void step_begin(struct worker *w, const char *name);
 void step_end(struct worker *w);
-/* Report a number that is no time; by the first worker only. */
+/* Report a number that was not timed here; by the first worker only. */
 void step_value(struct worker *w, const char *name, __s64 value);
 /* Touched anonymous memory, aligned to 2 MiB, in huge pages or certainly not. */
 char *memory(struct worker *w, size_t length, bool huge);

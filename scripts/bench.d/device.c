@@ -141,6 +141,16 @@ static int hotmirror_arrived(const void *buf, size_t length, bool huge)
 	return 0;
 }
 
+static int hotmirror_invalidate_ns(struct mirror *m, __u64 *ns)
+{
+	struct hotmirror_stats arg = { .size = sizeof(arg) };
+
+	if (ioctl(m->fd, HOTMIRROR_STATS, &arg))
+		return -errno;
+	*ns = arg.invalidate_ns;
+	return 0;
+}
+
 const struct device hotmirror_device = {
 	.name = "hotmirror",
 	.open = hotmirror_open,
@@ -151,6 +161,7 @@ const struct device hotmirror_device = {
 	.to_dev = hotmirror_to_dev,
 	.to_sys = hotmirror_to_sys,
 	.arrived = hotmirror_arrived,
+	.invalidate_ns = hotmirror_invalidate_ns,
 };
 
 /* ---- test_hmm ---- */

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections import defaultdict
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -46,7 +47,7 @@ NOTES = """\
 (**) the median of the whole call less that of the same call on memory that nobody mirrors;
      a ratio of 100 says that nothing of ours was left to measure."""
 GROWTH = {"growth_read_cold": "device read, cold", "growth_snapshot": "snapshot",
-          "growth_munmap": "invalidation by munmap (**)"}
+          "growth_invalidate": "invalidate callback for munmap"}
 MAX_BYTES_PER_PAGE = 10
 NOT_BEHIND = 0.95              # a ratio this close to 1 is level, given the spread
 
@@ -120,8 +121,6 @@ class Results:
             line = []
             for mib in sizes:
                 ms = median(_ms(self.samples[step, OURS, 1, mib]))
-                if step == "growth_munmap":
-                    ms -= median(_ms(self.samples[step, NONE, 1, mib]))
                 line.append((mib, ms, ms / mib))
             found += [(name, line)] if line else []
         return found
@@ -152,10 +151,12 @@ class Results:
             found.append((f"at most {MAX_BYTES_PER_PAGE} bytes for a mirrored 4 KiB page",
                           weight[0] <= MAX_BYTES_PER_PAGE, f"{weight[0]:.2f}"))
         for name, line in self.growth():
-            low, high = (pick(cost for _, _, cost in line) for pick in (min, max))
+            # of each further MiB: the first call of a kind costs something by itself
+            steps = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(line)]
+            low, high = min(steps), max(steps)
             found.append((f"{name} grows linearly from {line[0][0]} to {line[-1][0]} MiB",
                           low > 0 and high <= 1.5 * low,
-                          f"{low * 1000:.0f} to {high * 1000:.0f} us a MiB"))
+                          f"{low * 1000:.1f} to {high * 1000:.1f} us for each further MiB"))
         return found
 
     def _target(self, text, keys, factor):
