@@ -46,7 +46,7 @@ TEST_F(query, has_no_unknown_feature)
 	__u64 known = HOTMIRROR_HAS_PRIVATE | HOTMIRROR_HAS_COHERENT |
 		      HOTMIRROR_HAS_DAX | HOTMIRROR_HAS_TWO_PASS |
 		      HOTMIRROR_HAS_SABOTAGE | HOTMIRROR_HAS_EXCLUSIVE |
-		      HOTMIRROR_HAS_LARGE;
+		      HOTMIRROR_HAS_LARGE | HOTMIRROR_HAS_DAX_PMD;
 
 	EXPECT_EQ(0, self->rig.q.features & ~known);
 }
@@ -178,10 +178,16 @@ TEST_F(plug, bad_align_is_einval)
 	skip_unless(has_kind(self), self->kind->lacking);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		must_err(EINVAL, plug_aligned(self, bad[i]));
-	if (variant->kind == HOTMIRROR_DAX)
+	must_err(EINVAL, plug_aligned(self, 2 * self->rig.page));
+	must_err(EINVAL, plug_aligned(self, 2 * self->rig.q.pmd_size));
+	if (variant->kind == HOTMIRROR_DAX) {
 		must(plug_aligned(self, self->rig.page));
-	else
-		must_err(EINVAL, plug_aligned(self, self->rig.page));
+		must_err(self->rig.q.features & HOTMIRROR_HAS_DAX_PMD ? 0 : EOPNOTSUPP,
+			 plug_aligned(self, self->rig.q.pmd_size));
+		return;
+	}
+	must_err(EINVAL, plug_aligned(self, self->rig.page));
+	must_err(EINVAL, plug_aligned(self, self->rig.q.pmd_size));
 }
 
 /* Different memory for every instance: same number, or same place in the arena. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * /dev/hotmirror: plugs instances and owns them. Closing it unplugs them, so that
- * a killed test leaves nothing behind.
+ * a killed test leaves nothing behind. What its mmap() shows is in mixed.c.
  */
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -113,12 +113,18 @@ static long hotmirror_control_ioctl(struct file *filp, unsigned int cmd,
 static int hotmirror_control_open(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_control *control;
+	int ret;
 
 	control = kzalloc_obj(*control, GFP_KERNEL_ACCOUNT);
 	if (!control)
 		return -ENOMEM;
 	mutex_init(&control->lock);
 	INIT_LIST_HEAD(&control->instances);
+	ret = hotmirror_mixed_open(control, filp);
+	if (ret) {
+		kfree(control);
+		return ret;
+	}
 	filp->private_data = control;
 	hotmirror_count(1);
 	return 0;
@@ -134,6 +140,7 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 		hotmirror_unplug_start(inst, HOTMIRROR_GONE);
 		hotmirror_put(inst);
 	}
+	hotmirror_mixed_release(control);
 	kfree(control);
 	hotmirror_count(-1);
 	return 0;
@@ -145,5 +152,7 @@ const struct file_operations hotmirror_control_fops = {
 	.release = hotmirror_control_release,
 	.unlocked_ioctl = hotmirror_control_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = hotmirror_mixed_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.llseek = noop_llseek,
 };

@@ -140,7 +140,7 @@ int hotmirror_file_open(struct inode *inode, struct file *filp)
 	file->mm = current->mm;
 	mmgrab(file->mm);
 	if (inst->kind == HOTMIRROR_DAX)
-		hotmirror_dax_open(inst, filp);
+		hotmirror_dax_open(inst->inode, filp);
 	filp->private_data = file;
 	hotmirror_count(1);
 	return 0;
@@ -196,6 +196,7 @@ const struct file_operations hotmirror_fops = {
 	.unlocked_ioctl = hotmirror_file_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = hotmirror_file_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.poll = hotmirror_file_poll,
 	.llseek = noop_llseek,
 };

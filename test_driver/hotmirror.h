@@ -8,9 +8,9 @@
  *                            (pgmap)           device page table (leaves)
  *
  * Locks, outermost first:
- *   control->lock     the instances of a control file
  *   inst->lock        its files; whether struct pages may be looked at
- *   mmap_lock         of the mirrored mm
+ *   mmap_lock         of the mirrored mm, or of who maps or faults device memory
+ *   control->lock     the instances of a control file
  *   file->lock        the driver lock of claim S1: the device page table and the
  *                     list of ranges. The invalidate callback takes it, so no
  *                     allocation, fault or copy from user space happens under it.
@@ -45,6 +45,8 @@ struct hotmirror_sleeper;
 struct hotmirror_control {
 	struct mutex lock;		/* instances */
 	struct list_head instances;
+	struct inode *inode;		/* the shared one of dax.c; NULL: no mmap() */
+	struct xarray pages;		/* ordinary memory of mixed.c, by page offset */
 };
 
 struct hotmirror_instance {
@@ -273,6 +275,7 @@ int hotmirror_arena_init(const char *spec);
 void hotmirror_arena_exit(void);
 int hotmirror_arena_alloc(u64 bytes, u64 *offset);
 void hotmirror_arena_free(u64 offset, u64 bytes);
+bool hotmirror_arena_used(u64 offset);
 phys_addr_t hotmirror_arena_phys(u64 offset);
 u64 hotmirror_arena_bytes(void);
 u64 hotmirror_arena_unused(void);
@@ -295,13 +298,22 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf);
 void hotmirror_evict(struct hotmirror_instance *inst);
 
 /* dax.c */
+struct inode *hotmirror_inode_get(void);
+void hotmirror_inode_put(struct inode *inode);
 int hotmirror_dax_plug(struct hotmirror_instance *inst);
 void hotmirror_dax_free(struct hotmirror_instance *inst);
-void hotmirror_dax_open(struct hotmirror_instance *inst, struct file *filp);
+void hotmirror_dax_open(struct inode *inode, struct file *filp);
+vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
+			       struct vm_fault *vmf, unsigned int order);
 int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
 unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+/* mixed.c */
+int hotmirror_mixed_open(struct hotmirror_control *control, struct file *filp);
+void hotmirror_mixed_release(struct hotmirror_control *control);
+int hotmirror_mixed_mmap(struct file *filp, struct vm_area_struct *vma);
 
 /* dmirror.c */
 int hotmirror_dmirror_init(void);

@@ -50,8 +50,6 @@ static void hotmirror_release(struct device *dev)
 
 static int hotmirror_plug_check(struct hotmirror_plug *plug)
 {
-	u64 align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
-
 	switch (plug->kind) {
 	case HOTMIRROR_PRIVATE:
 	case HOTMIRROR_COHERENT:
@@ -63,13 +61,16 @@ static int hotmirror_plug_check(struct hotmirror_plug *plug)
 	if (!plug->bytes || plug->bytes > HOTMIRROR_MAX_BYTES ||
 	    !IS_ALIGNED(plug->bytes, SUBSECTION_SIZE))
 		return -EINVAL;
-	if (plug->align && plug->align != align)
+	if (plug->align && (plug->kind != HOTMIRROR_DAX ||
+			    (plug->align != PAGE_SIZE && plug->align != PMD_SIZE)))
 		return -EINVAL;
 	if (plug->kind == HOTMIRROR_PRIVATE)
 		return IS_ENABLED(CONFIG_DEVICE_PRIVATE) ? 0 : -EOPNOTSUPP;
 	if (!hotmirror_arena_bytes())
 		return -EOPNOTSUPP;
 	if (plug->kind == HOTMIRROR_DAX && !IS_ENABLED(CONFIG_FS_DAX))
+		return -EOPNOTSUPP;
+	if (plug->align == PMD_SIZE && !HOTMIRROR_CAN_PMD)
 		return -EOPNOTSUPP;
 	return 0;
 }
@@ -92,7 +93,7 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 	inst->id = id;
 	inst->kind = plug->kind;
 	inst->bytes = plug->bytes;
-	inst->align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
+	inst->align = plug->kind == HOTMIRROR_DAX ? plug->align ?: PAGE_SIZE : 0;
 	spin_lock_init(&inst->state_lock);
 	spin_lock_init(&inst->mem_lock);
 	mutex_init(&inst->lock);

@@ -5,7 +5,7 @@
  *
  * Two kinds of file take these ioctls:
  *
- *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS
+ *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS, mmap()
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
  *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
  *                               UNPIN VERIFY STATS SABOTAGE, mmap() and poll()
@@ -22,9 +22,25 @@
  * that file is closed. An instance file mirrors the mm of the process that opened
  * it: addresses are the opener's, buffers are the caller's.
  *
- * mmap() of a dax instance follows device-dax: MAP_SHARED only (EINVAL), ENXIO once
- * unplug was asked for, SIGBUS for what lies behind the end of the memory. The other
- * kinds answer ENODEV. poll() reports EPOLLPRI from the moment unplug is asked for
+ * mmap() of a dax instance follows device-dax: MAP_SHARED only, address, length and
+ * offset multiples of its align (EINVAL), ENXIO once unplug was asked for, SIGBUS for
+ * what lies behind the end of the memory. It cannot be split or moved to where it
+ * would not be aligned (EINVAL, SIGBUS), nor grow (EFAULT). The other kinds answer
+ * ENODEV.
+ *
+ * mmap() of the control file maps the arena, MAP_SHARED, the offset being that in
+ * the arena; EINVAL behind its end, ENODEV without HOTMIRROR_HAS_DAX. What each
+ * multiple of hotmirror_query.plug_align shows is decided by mmap() and then stays
+ * so for this mapping and its copies, whatever is plugged or unplugged later:
+ *
+ *   a live dax instance of this control file: its memory, until it is unplugged,
+ *	then SIGBUS for ever. One that is mapped in PMDs gives SIGBUS where address
+ *	and offset are not both aligned to that.
+ *   nobody's: ordinary zeroed memory, which belongs to the control file: all its
+ *	mappings share it, and the last close frees it.
+ *   anything else (another control file's, coherent, being unplugged): SIGBUS.
+ *
+ * poll() reports EPOLLPRI from the moment unplug is asked for
  * and EPOLLHUP when the instance is gone.
  */
 #ifndef _TEST_HOTMIRROR_UAPI_H
@@ -91,6 +107,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
 #define HOTMIRROR_HAS_EXCLUSIVE	(1ULL << 5)	/* ATOMIC: device-exclusive PTEs */
 #define HOTMIRROR_HAS_LARGE	(1ULL << 6)	/* MIGRATE_LARGE: PMD-sized private folios */
+#define HOTMIRROR_HAS_DAX_PMD	(1ULL << 8)	/* dax instances that are mapped in PMDs */
 
 /**
  * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
@@ -99,7 +116,8 @@ struct hotmirror_query {
  * @kind: HOTMIRROR_PRIVATE, HOTMIRROR_COHERENT or HOTMIRROR_DAX
  * @id: out: number of the instance
  * @bytes: size of the device memory, a multiple of hotmirror_query.plug_align
- * @align: dax: mapping granularity, PAGE_SIZE or 0 for PAGE_SIZE; others: 0
+ * @align: dax: mapping granularity, page_size, 0 for page_size, or pmd_size where the
+ *	kernel can (HOTMIRROR_HAS_DAX_PMD); others: 0
  *
  * Errors: EINVAL (kind, bytes, align), EOPNOTSUPP (this kernel lacks the kind or
  * the module has no arena), ENOSPC (arena or instance numbers used up), ENOMEM.
