@@ -406,26 +406,75 @@ static long advise(struct side *s, int advice)
 	return hm_cpu_touch(s->mem) ?: hm_differs(s->mem, s->length, 1) + 1;
 }
 
-#define ADVICE(name, advice)						\
-BOTH(name)								\
-{									\
-	return advise(s, advice);					\
+BOTH(madvise_dontneed)
+{
+	return advise(s, MADV_DONTNEED);
 }
 
-ADVICE(madvise_dontneed, MADV_DONTNEED)
-ADVICE(madvise_free, MADV_FREE)
-ADVICE(madvise_remove, MADV_REMOVE)
-ADVICE(madvise_cold, MADV_COLD)
-ADVICE(madvise_pageout, MADV_PAGEOUT)
-ADVICE(madvise_collapse, MADV_COLLAPSE)
-ADVICE(madvise_hugepage, MADV_HUGEPAGE)
-ADVICE(madvise_nohugepage, MADV_NOHUGEPAGE)
-ADVICE(madvise_mergeable, MADV_MERGEABLE)
-ADVICE(madvise_wipeonfork, MADV_WIPEONFORK)
-ADVICE(madvise_populate_read, MADV_POPULATE_READ)
-ADVICE(madvise_populate_write, MADV_POPULATE_WRITE)
-ADVICE(madvise_dontdump, MADV_DONTDUMP)
-ADVICE(madvise_willneed, MADV_WILLNEED)
+BOTH(madvise_free)
+{
+	return advise(s, MADV_FREE);
+}
+
+BOTH(madvise_remove)
+{
+	return advise(s, MADV_REMOVE);
+}
+
+BOTH(madvise_cold)
+{
+	return advise(s, MADV_COLD);
+}
+
+BOTH(madvise_pageout)
+{
+	return advise(s, MADV_PAGEOUT);
+}
+
+BOTH(madvise_collapse)
+{
+	return advise(s, MADV_COLLAPSE);
+}
+
+BOTH(madvise_hugepage)
+{
+	return advise(s, MADV_HUGEPAGE);
+}
+
+BOTH(madvise_nohugepage)
+{
+	return advise(s, MADV_NOHUGEPAGE);
+}
+
+BOTH(madvise_mergeable)
+{
+	return advise(s, MADV_MERGEABLE);
+}
+
+BOTH(madvise_wipeonfork)
+{
+	return advise(s, MADV_WIPEONFORK);
+}
+
+BOTH(madvise_populate_read)
+{
+	return advise(s, MADV_POPULATE_READ);
+}
+
+BOTH(madvise_populate_write)
+{
+	return advise(s, MADV_POPULATE_WRITE);
+}
+
+BOTH(madvise_dontdump)
+{
+	return advise(s, MADV_DONTDUMP);
+}
+
+BOTH(madvise_willneed)
+{
+	return advise(s, MADV_WILLNEED);
+}
 
 /* ---- other ways to the memory ---- */
 
@@ -545,6 +594,5 @@ LIVE(uffd_registers_minor)
 {
 	return uffd_register(s, UFFDIO_REGISTER_MODE_MINOR);
 }
-
 
 HM_TEST_MAIN

@@ -31,7 +31,9 @@ make_devdax() {
 
 devices=
 for region in "$nd"/devices/region*; do
-	[ "$(cat "$region/size")" = $((mib << 20)) ] && [ $# != 0 ] || continue
+	if [ $# = 0 ] || [ "$(cat "$region/size")" != $((mib << 20)) ]; then
+		continue
+	fi
 	number=${region##*/region}
 	make_devdax "$number" "$1"
 	devices="$devices dax$number.0:$1"

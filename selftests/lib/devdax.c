@@ -117,7 +117,7 @@ const char *hm_devdax_get(struct hm_devdax *d, bool huge)
 		for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
 			load(modules[i]);
 	if (access(DRIVER, F_OK) || access(ND "/drivers/dax_pmem", F_OK))
-		return "kernel without device-dax on legacy pmem (CONFIG_DEV_DAX_PMEM, CONFIG_X86_PMEM_LEGACY)";
+		return "no device-dax: CONFIG_DEV_DAX_PMEM, CONFIG_X86_PMEM_LEGACY are needed";
 	snprintf(path, sizeof(path), DAX "/devices/%s", d->name);
 	if (access(path, F_OK) && make(huge, huge ? "2097152" : "4096"))
 		return "a device-dax could not be made of the scratch pmem";
