@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# In the guest of scripts/bench-dax: make a real device-dax of every legacy pmem range
-# (memmap=nn!ss), with the alignments given, then run the program with both drivers
+# In the guest of scripts/bench-dax: make a real device-dax of each legacy pmem range
+# (memmap=nn!ss) of MIB, with the alignments given, then run the program with both drivers
 # probed. The probes write a line for each span:
 #
 #	span <tab> device <tab> ns
 #
-# usage: devdax.sh PROGRAM ROUNDS ALIGN...	(one ALIGN for each range)
+# usage: devdax.sh PROGRAM ROUNDS MIB ALIGN...	(one ALIGN for each range)
 set -eu
 
-program=$1 rounds=$2
-shift 2
+program=$1 rounds=$2 mib=$3
+shift 3
 
 for module in nd_e820 nd_pmem dax_pmem device_dax; do
 	modprobe "$module"
@@ -29,11 +29,15 @@ make_devdax() {
 	echo "$seed" > $nd/drivers/dax_pmem/bind
 }
 
-region=0 devices=
-for align in "$@"; do
-	make_devdax "$region" "$align"
-	devices="$devices dax$region.0:$align"
-	region=$((region + 1))
+devices=
+for region in "$nd"/devices/region*; do
+	if [ $# = 0 ] || [ "$(cat "$region/size")" != $((mib << 20)) ]; then
+		continue
+	fi
+	number=${region##*/region}
+	make_devdax "$number" "$1"
+	devices="$devices dax$number.0:$1"
+	shift
 done
 
 # The span of ours covers what kill_dev_dax() does and the removal of the notifiers.

@@ -28,7 +28,7 @@
 
 #include "test_hotmirror_uapi.h"
 
-#define MIB		(1ULL << 20)
+#define MIB		(1024 * 1024ULL)
 #define BYTES		(256 * MIB)
 #define SMALL		(2 * MIB)
 #define LIMIT_NS	(20 * 1000000000ULL)
@@ -140,7 +140,7 @@ static char *target_map(struct target *t, int fd)
 }
 
 /* By an instance that stays. */
-static __u32 mirror(int fd, char *mem)
+static __u32 mirror_begin(int fd, char *mem)
 {
 	struct hotmirror_mirror range = {
 		.size = sizeof(range), .addr = (uintptr_t)mem, .length = BYTES,
@@ -156,7 +156,7 @@ static __u32 mirror(int fd, char *mem)
 	return range.id;
 }
 
-static void unmirror(int fd, __u32 id)
+static void mirror_end(int fd, __u32 id)
 {
 	struct hotmirror_mirror range = { .size = sizeof(range), .id = id };
 
@@ -184,18 +184,18 @@ static void measure(struct target *t, int watcher, int round)
 	report("plug", t, round, begin);
 	fd = target_open(t);
 	mem = target_map(t, fd);
-	range = mirror(watcher, mem);
+	range = mirror_begin(watcher, mem);
 	begin = now_ns();
 	target_unplug(t);
 	report("unplug", t, round, begin);
-	unmirror(watcher, range);
+	mirror_end(watcher, range);
 	munmap(mem, BYTES);
 	close(fd);
 }
 
 int main(int argc, char **argv)
 {
-	struct target small = { "hotmirror" };
+	struct target small = { .device = "hotmirror" };
 	int watcher, rounds = argc > 2 ? atoi(argv[1]) : 0;
 
 	if (rounds < 1) {
@@ -214,8 +214,12 @@ int main(int argc, char **argv)
 		*colon = 0;
 		write_file(BIND "unbind", argv[i]);	/* it was bound as it was made */
 		for (int round = 0; round <= rounds; round++) {
-			struct target real = { "device-dax", argv[i], strtoul(colon + 1, NULL, 0) };
-			struct target ours = { "hotmirror", NULL, real.align };
+			struct target real = {
+				.device = "device-dax",
+				.name = argv[i],
+				.align = strtoul(colon + 1, NULL, 0),
+			};
+			struct target ours = { .device = "hotmirror", .align = real.align };
 
 			measure(round % 2 ? &real : &ours, watcher, round);
 			measure(round % 2 ? &ours : &real, watcher, round);
