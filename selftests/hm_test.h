@@ -97,6 +97,18 @@ static inline bool rig_plug(struct __test_metadata *_metadata, struct hm_rig *ri
 	return true;
 }
 
+/* The memory of a fixture: @pages to mirror, as many beside them; their length. */
+static inline size_t rig_memory(struct __test_metadata *_metadata,
+				const struct hm_rig *rig, size_t pages, char **mem,
+				char **buf)
+{
+	*mem = hm_map(pages);
+	*buf = hm_map(pages);
+	ASSERT_NE(NULL, *mem);
+	ASSERT_NE(NULL, *buf);
+	return pages * rig->page;
+}
+
 /* No device entry that the CPU page table does not justify (claim S2). */
 static inline void rig_verify_fd(struct __test_metadata *_metadata, int fd)
 {
