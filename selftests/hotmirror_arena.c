@@ -24,7 +24,7 @@ FIXTURE_SETUP(arena_map)
 	struct hotmirror_status st;
 
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	if (!rig_plug(_metadata, &self->rig, HOTMIRROR_DAX)) {
 		rig_end(_metadata, &self->rig);
 		return;

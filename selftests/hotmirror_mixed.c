@@ -146,7 +146,7 @@ FIXTURE_SETUP(mixed)
 
 	rig_begin(_metadata, variant, &self->rig);
 	/* The memory of earlier tests is back: ours is one piece. */
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	self->page = self->rig.page;
 	self->unit = self->rig.q.plug_align;
 	self->b = -1;

@@ -93,7 +93,7 @@ hotmirror_layout_new(struct hotmirror_control *control, struct vm_area_struct *v
 	for (i = 0; i < layout->nr; i++)
 		layout->unit[i] = hotmirror_layout_unit(control,
 							(first + i) * SUBSECTION_SIZE);
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_LAYOUTS, 1);
 	return layout;
 }
 
@@ -107,7 +107,7 @@ static void hotmirror_layout_free(struct kref *ref)
 		if (!IS_ERR_OR_NULL(layout->unit[i]))
 			hotmirror_put(layout->unit[i]);
 	kvfree(layout);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_LAYOUTS, -1);
 }
 
 /* The ordinary page at an offset, a new one if there is none. */
