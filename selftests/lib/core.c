@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <elf.h>
 #include <errno.h>
-#include <link.h>
 #include <stdint.h>
 #include <unistd.h>
 
-#include "core.h"
+#include <linux/elf.h>
 
+#include "core.h"
 
 static int read_at(int fd, void *buf, size_t length, off_t offset)
 {
@@ -20,10 +19,12 @@ static int read_at(int fd, void *buf, size_t length, off_t offset)
 int hm_core_read(int fd, const void *addr, void *buf, size_t length)
 {
 	uintptr_t start = (uintptr_t)addr;
-	ElfW(Ehdr) h;
-	ElfW(Phdr) s;
+	struct elf64_hdr h;
+	struct elf64_phdr s;
 	int ret = read_at(fd, &h, sizeof(h), 0);
 
+	if (!ret && h.e_ident[EI_CLASS] != ELFCLASS64)
+		return -ENOEXEC;
 	for (int i = 0; !ret && i < h.e_phnum; i++) {
 		ret = read_at(fd, &s, sizeof(s), h.e_phoff + i * sizeof(s));
 		if (ret || s.p_type != PT_LOAD || start < s.p_vaddr ||
