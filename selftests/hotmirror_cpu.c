@@ -374,7 +374,6 @@ int main(int argc, char **argv)
 	if (totals == MAP_FAILED)
 		return KSFT_FAIL;
 	if (need_module(argc, argv)) {
-		atexit(see_all_gone);
 		hm_swap_on();
 		atexit(report);
 	}

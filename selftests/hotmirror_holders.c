@@ -6,7 +6,7 @@
  *
  * To add a holder, write take() (one page, held when it returns), release() (let go,
  * and say whether the data was its own to the end), again() (try to take a page and
- * give it back at once), and a row with HOLDER().
+ * give it back at once), and a test that gives them to across_unplug().
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -138,14 +138,6 @@ static void across_unplug(struct __test_metadata *_metadata, data *self,
 		EXPECT_EQ(0, memcmp(self->copy, self->mem, MISSING * self->page));
 }
 
-#define HOLDER(name, ...)						\
-TEST_F(holders, name)							\
-{									\
-	const struct holder h = { __VA_ARGS__ };			\
-									\
-	across_unplug(_metadata, self, &h);				\
-}
-
 /* ---- the module's own pins, by another instance ---- */
 
 static int take_pin(data *self, char *page, __u32 flags)
@@ -211,14 +203,47 @@ static int again_get(data *self, char *page)
 	return again_pin(self, page, HOTMIRROR_PIN_GET);
 }
 
-HOLDER(pin, take_slow, release_pin, again_slow)
-HOLDER(pin_fast, take_fast, release_pin, again_fast)
-HOLDER(get, take_get, release_pin, again_get)
+TEST_F(holders, pin)
+{
+	static const struct holder h = {
+		.take = take_slow,
+		.release = release_pin,
+		.again = again_slow,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
+
+TEST_F(holders, pin_fast)
+{
+	static const struct holder h = {
+		.take = take_fast,
+		.release = release_pin,
+		.again = again_fast,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
+
+TEST_F(holders, get)
+{
+	static const struct holder h = {
+		.take = take_get,
+		.release = release_pin,
+		.again = again_get,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
 
 /* Coherent memory is left for ordinary memory before it is pinned for long. */
 TEST_F(holders, longterm_pin)
 {
-	const struct holder h = { take_longterm, release_pin, again_longterm };
+	static const struct holder h = {
+		.take = take_longterm,
+		.release = release_pin,
+		.again = again_longterm,
+	};
 	struct hotmirror_status st;
 
 	if (variant->kind == HOTMIRROR_DAX) {
@@ -258,7 +283,16 @@ static int again_pipe(data *self, char *page)
 	return ret;
 }
 
-HOLDER(pipe, take_pipe, release_pipe, again_pipe)
+TEST_F(holders, pipe)
+{
+	static const struct holder h = {
+		.take = take_pipe,
+		.release = release_pipe,
+		.again = again_pipe,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
 
 /* ---- O_DIRECT, in flight to a disk that does not answer ---- */
 
@@ -320,8 +354,27 @@ static int release_disk_read(data *self)
 
 #define NO_NBD	"no network block device: kernel without CONFIG_BLK_DEV_NBD"
 
-HOLDER(direct_write_in_flight, take_disk_write, release_disk_write, NULL, NO_NBD)
-HOLDER(direct_read_in_flight, take_disk_read, release_disk_read, NULL, NO_NBD)
+TEST_F(holders, direct_write_in_flight)
+{
+	static const struct holder h = {
+		.take = take_disk_write,
+		.release = release_disk_write,
+		.lacking = NO_NBD,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
+
+TEST_F(holders, direct_read_in_flight)
+{
+	static const struct holder h = {
+		.take = take_disk_read,
+		.release = release_disk_read,
+		.lacking = NO_NBD,
+	};
+
+	across_unplug(_metadata, self, &h);
+}
 
 /* ---- process_vm_readv(), asleep in the fault of its destination ---- */
 
@@ -339,7 +392,7 @@ static int take_copy(data *self, char *page)
 
 	self->uffd = hm_uffd_open();
 	if (self->uffd < 0)
-		return self->uffd == -ENOSYS || self->uffd == -EPERM ? -ENODEV : self->uffd;
+		return -ENODEV;
 	ret = hm_uffd_register(self->uffd, self->buf, self->length, false);
 	return ret ?: hm_async_start(&self->io, copy_out, self) ?:
 	       hm_uffd_wait(self->uffd, &fault);
@@ -364,7 +417,17 @@ static int again_copy(data *self, char *page)
 	return hm_gup_read(page, &byte, 1);
 }
 
-HOLDER(process_vm_readv, take_copy, release_copy, again_copy, "no userfaultfd for kernel faults")
+TEST_F(holders, process_vm_readv)
+{
+	static const struct holder h = {
+		.take = take_copy,
+		.release = release_copy,
+		.again = again_copy,
+		.lacking = "no userfaultfd for kernel faults",
+	};
+
+	across_unplug(_metadata, self, &h);
+}
 
 /* ---- what holds no page, hence nothing up ---- */
 

@@ -16,7 +16,7 @@ FIXTURE(query) {
 FIXTURE_SETUP(query)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 }
 
 FIXTURE_TEARDOWN(query)
@@ -91,7 +91,7 @@ FIXTURE_VARIANT_ADD(plug, dax) { .kind = HOTMIRROR_DAX };
 FIXTURE_SETUP(plug)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	self->kind = hm_kind(variant->kind);
 }
 
@@ -224,7 +224,7 @@ FIXTURE_VARIANT_ADD(arena, dax) { .kind = HOTMIRROR_DAX };
 FIXTURE_SETUP(arena)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	if (!(self->rig.q.features & hm_kind(variant->kind)->feature))
 		SKIP(return, "%s", hm_kind(variant->kind)->lacking);
 }
@@ -265,7 +265,7 @@ TEST_F(arena, exhausted_is_enospc_and_all_of_it_comes_back)
 	EXPECT_EQ(0, q->arena_free);
 	close(self->rig.control);
 	self->rig.control = -1;
-	must(rig_settle(q, 0));
+	must(rig_settle(&self->rig));
 	EXPECT_EQ(free, q->arena_free);
 }
 
@@ -297,7 +297,7 @@ FIXTURE(node) {
 FIXTURE_SETUP(node)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	if (!rig_plug(_metadata, &self->rig, HM_ANY))
 		rig_end(_metadata, &self->rig);
 }

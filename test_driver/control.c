@@ -93,13 +93,18 @@ static int hotmirror_control_status(struct file *filp, void *arg)
 	return 0;
 }
 
-#define IOCTL(cmd, type, fn) { cmd, sizeof(struct type), sizeof(struct type), 0, fn }
+#define IOCTL(cmd, type, flags, fn) \
+	{ cmd, sizeof(struct type), sizeof(struct type), flags, fn }
 
 static const struct hotmirror_ioctl hotmirror_control_ioctls[] = {
-	IOCTL(HOTMIRROR_QUERY, hotmirror_query, hotmirror_query),
-	IOCTL(HOTMIRROR_STATUS, hotmirror_status, hotmirror_control_status),
-	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, hotmirror_control_plug),
-	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, hotmirror_control_unplug),
+	{ HOTMIRROR_QUERY, HOTMIRROR_QUERY_SIZE_1, sizeof(struct hotmirror_query), 0,
+	  hotmirror_query },
+	{ HOTMIRROR_STATUS, HOTMIRROR_STATUS_SIZE_1, sizeof(struct hotmirror_status), 0,
+	  hotmirror_control_status },
+	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, 0, hotmirror_control_plug),
+	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, 0, hotmirror_control_unplug),
+	IOCTL(HOTMIRROR_SETTLE, hotmirror_settle, HOTMIRROR_SETTLE_GONE,
+	      hotmirror_settle),
 };
 
 static long hotmirror_control_ioctl(struct file *filp, unsigned int cmd,
@@ -120,7 +125,7 @@ static int hotmirror_control_open(struct inode *inode, struct file *filp)
 	mutex_init(&control->lock);
 	INIT_LIST_HEAD(&control->instances);
 	filp->private_data = control;
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_CONTROLS, 1);
 	return 0;
 }
 
@@ -135,7 +140,7 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 		hotmirror_put(inst);
 	}
 	kfree(control);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_CONTROLS, -1);
 	return 0;
 }
 

@@ -51,6 +51,7 @@ struct hotmirror_instance {
 	struct device dev;
 	struct cdev cdev;
 	struct list_head node;		/* in hotmirror_control.instances */
+	struct list_head all;		/* see instance.c */
 	u32 id;
 	u32 kind;
 	u64 bytes;
@@ -78,7 +79,9 @@ struct hotmirror_instance {
 
 	/* device memory: see devmem.c, dax.c */
 	struct dev_pagemap pgmap;
+	unsigned long pgmap_own;	/* its references that are not somebody's */
 	bool mapped;			/* the struct pages may be looked at; under lock */
+	bool leaving;			/* the drain is done */
 	struct resource *res;		/* private */
 	u64 arena_offset;		/* coherent, dax */
 	struct inode *inode;		/* dax: the shared one */
@@ -109,6 +112,8 @@ struct hotmirror_file {
 	unsigned long exclusive_seq;	/* our own device-exclusive conversions */
 	u64 sabotage;
 	bool unsafe;			/* was ever sabotaged: no access any more */
+	bool keeps_pgmap;		/* sabotage; under inst->lock */
+	bool rss_off;			/* sabotage; under inst->lock */
 	struct hotmirror_stats stats;
 	atomic_t refused;		/* non-blockable invalidations */
 };
@@ -159,7 +164,22 @@ extern struct workqueue_struct *hotmirror_wq;
 extern const struct class hotmirror_class;
 extern dev_t hotmirror_devt;
 extern const struct file_operations hotmirror_control_fops;
-void hotmirror_count(int objects);
+
+/* objects.c */
+enum hotmirror_object {
+	HOTMIRROR_CONTROLS,
+	HOTMIRROR_DEVICES,		/* instances, until their drain is done */
+	HOTMIRROR_LEAVING,		/* the same, from then on */
+	HOTMIRROR_FILES,
+	HOTMIRROR_RANGES,
+	HOTMIRROR_PINS,
+	HOTMIRROR_NR_OBJECTS
+};
+
+void hotmirror_count(enum hotmirror_object object, int n);
+void hotmirror_report_objects(struct hotmirror_query *query);
+int hotmirror_settle(struct file *filp, void *arg);
+void hotmirror_objects_exit(void);
 
 /* ioctl.c */
 struct hotmirror_ioctl {
@@ -186,6 +206,8 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
 void hotmirror_status(struct hotmirror_instance *inst,
 		      struct hotmirror_status *status);
 u32 hotmirror_nr_instances(void);
+u64 hotmirror_pages_used(void);
+long hotmirror_pgmap_refs(struct hotmirror_instance *inst);
 void hotmirror_unplug_node(struct hotmirror_instance *inst);
 void hotmirror_unplugged(struct hotmirror_instance *inst);
 static inline void hotmirror_get(struct hotmirror_instance *inst)

@@ -99,5 +99,6 @@ int hotmirror_query(struct file *filp, void *arg)
 	query->plug_align = SUBSECTION_SIZE;
 	query->arena_bytes = hotmirror_arena_bytes();
 	query->arena_free = hotmirror_arena_unused();
+	hotmirror_report_objects(query);
 	return 0;
 }

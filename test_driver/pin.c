@@ -37,7 +37,7 @@ static void hotmirror_pins_put(struct hotmirror_pins *pins)
 	for (i = 0; pins->get && i < pins->nr; i++)
 		put_page(pins->pages[i]);
 	kvfree(pins);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_PINS, -1);
 }
 
 static long hotmirror_pin_fast(struct hotmirror_op *op, unsigned int gup,
@@ -104,7 +104,7 @@ static int hotmirror_pin_op(struct hotmirror_op *op, struct hotmirror_pin *pin)
 		kvfree(pins);
 		return got == -EINTR ? -ERESTARTSYS : got ?: -EFAULT;
 	}
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_PINS, 1);
 	pins->nr = got;
 	pin->pages = got;
 	pin->word = hotmirror_pins_word(pins);

@@ -5,7 +5,7 @@
  *
  * Two kinds of file take these ioctls:
  *
- *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS
+ *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS SETTLE
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
  *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
  *                               UNPIN VERIFY STATS SABOTAGE, mmap() and poll()
@@ -68,8 +68,19 @@
  * @plug_align: out: granularity of hotmirror_plug.bytes (sub-section size)
  * @arena_bytes: out: size of the memory reserved for coherent and dax, 0 if none
  * @arena_free: out: how much of it is not plugged
+ * @controls: out: open control files
+ * @devices: out: instances that somebody may keep: their drain is not done
+ * @leaving: out: the others, until nobody refers to them and they are freed. No page
+ *	and no pgmap reference of them is left; memunmap_pages() is at work, or they
+ *	are gone
+ * @files: out: open instance files
+ * @ranges: out: mirrored ranges, that is subscriptions to notifiers
+ * @pins: out: PINs without their UNPIN
+ * @pages_used: out: device pages that back somebody's memory, of all instances
  *
- * Works on both kinds of file and in every state.
+ * What is counted is the whole module's. The struct ended at @controls once
+ * (HOTMIRROR_QUERY_SIZE_1), and that is still accepted. Works on both kinds of file
+ * and in every state.
  */
 struct hotmirror_query {
 	__u32 size;
@@ -82,7 +93,16 @@ struct hotmirror_query {
 	__aligned_u64 plug_align;
 	__aligned_u64 arena_bytes;
 	__aligned_u64 arena_free;
+	__u32 controls;
+	__u32 devices;
+	__u32 leaving;
+	__u32 files;
+	__u32 ranges;
+	__u32 pins;
+	__aligned_u64 pages_used;
 };
+
+#define HOTMIRROR_QUERY_SIZE_1	64
 
 #define HOTMIRROR_HAS_PRIVATE	(1ULL << 0)	/* CONFIG_DEVICE_PRIVATE */
 #define HOTMIRROR_HAS_COHERENT	(1ULL << 1)	/* an arena was given */
@@ -163,6 +183,11 @@ struct hotmirror_unplug {
  *	invalidated state on, 0 before
  * @when_ns: out: time each state was entered, 0 if it was not; [LIVE] is the plug
  * @disabling_ns: out: time disable was asked for, 0 if it was not
+ * @pgmap_refs: out: references to the device's struct dev_pagemap beside those of the
+ *	device itself; each page in use (private, coherent) has one. The drain waits
+ *	for them, too
+ *
+ * The struct ended at @pgmap_refs once (HOTMIRROR_STATUS_SIZE_1).
  *
  * Errors: ENOENT (control file: no such instance of this file).
  */
@@ -185,7 +210,31 @@ struct hotmirror_status {
 	__aligned_u64 pages_held;
 	__aligned_u64 when_ns[HOTMIRROR_NR_STATES];
 	__aligned_u64 disabling_ns;
+	__aligned_u64 pgmap_refs;
 };
+
+#define HOTMIRROR_STATUS_SIZE_1	136
+
+/**
+ * struct hotmirror_settle - HOTMIRROR_SETTLE: wait until what was made is no more
+ * @size: sizeof(struct hotmirror_settle)
+ * @flags: HOTMIRROR_SETTLE_GONE to count what is leaving, too, or 0
+ * @objects: wait until no more than so many are left of what struct hotmirror_query
+ *	counts: controls, devices, files, ranges and pins
+ * @left: out: how many are left
+ * @timeout_ns: for how long; 0 does not wait
+ *
+ * Errors: EINVAL (timeout), ETIMEDOUT, EINTR.
+ */
+struct hotmirror_settle {
+	__u32 size;
+	__u32 flags;
+	__u32 objects;
+	__u32 left;
+	__aligned_u64 timeout_ns;
+};
+
+#define HOTMIRROR_SETTLE_GONE	(1U << 0)
 
 /**
  * struct hotmirror_mirror - HOTMIRROR_MIRROR, HOTMIRROR_UNMIRROR: one interval notifier
@@ -457,7 +506,8 @@ struct hotmirror_stats {
  * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
  * entries may name memory that belongs to somebody else by now.
  *
- * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit).
+ * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit), ENODEV
+ * (KEEP_PGMAP: the instance is gone).
  */
 struct hotmirror_sabotage {
 	__u32 size;
@@ -468,14 +518,17 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
 #define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the seq */
 #define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
-#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
 #define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
+#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
+#define HOTMIRROR_SABOTAGE_KEEP_PGMAP		(1ULL << 5)	/* a pgmap reference, until close */
+#define HOTMIRROR_SABOTAGE_RSS			(1ULL << 6)	/* one page too much in RssAnon */
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */
 #define HOTMIRROR_STATUS		HOTMIRROR_IO(0x01)	/* struct hotmirror_status */
 #define HOTMIRROR_PLUG			HOTMIRROR_IO(0x10)	/* struct hotmirror_plug */
 #define HOTMIRROR_UNPLUG		HOTMIRROR_IO(0x11)	/* struct hotmirror_unplug */
+#define HOTMIRROR_SETTLE		HOTMIRROR_IO(0x12)	/* struct hotmirror_settle */
 #define HOTMIRROR_MIRROR		HOTMIRROR_IO(0x20)	/* struct hotmirror_mirror */
 #define HOTMIRROR_UNMIRROR		HOTMIRROR_IO(0x21)	/* struct hotmirror_mirror */
 #define HOTMIRROR_READ			HOTMIRROR_IO(0x22)	/* struct hotmirror_access */

@@ -126,6 +126,18 @@ int hm_status(int fd, __u32 id, struct hotmirror_status *st)
 	return hm_ioctl(fd, HOTMIRROR_STATUS, st);
 }
 
+int hm_settle(int control, __u32 objects, __u32 flags, unsigned int limit_ms)
+{
+	struct hotmirror_settle arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.objects = objects,
+		.timeout_ns = limit_ms * HM_MSEC,
+	};
+
+	return hm_ioctl(control, HOTMIRROR_SETTLE, &arg);
+}
+
 int hm_mirror(int fd, const void *addr, size_t length, __u32 flags, __u32 *id)
 {
 	struct hotmirror_mirror arg = {

@@ -51,6 +51,9 @@ int hm_plug(int control, __u32 kind, __u64 bytes, __u32 *id);
 int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms);
 int hm_status(int fd, __u32 id, struct hotmirror_status *st);
 
+/* Wait at most @limit_ms until no more than @objects are left; -ETIMEDOUT. */
+int hm_settle(int control, __u32 objects, __u32 flags, unsigned int limit_ms);
+
 /* @id may be NULL. */
 int hm_mirror(int fd, const void *addr, size_t length, __u32 flags, __u32 *id);
 int hm_unmirror(int fd, __u32 id);

@@ -6,7 +6,6 @@
 #include <linux/fs.h>
 #include <linux/nbd.h>
 #include <poll.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +44,7 @@ static int serve_one(struct hm_nbd *d, char *buf)
 {
 	struct nbd_reply reply = { .magic = htonl(NBD_REPLY_MAGIC) };
 	struct nbd_request request;
-	uint64_t one = 1;
+	__u64 one = 1;
 	size_t n;
 
 	if (all(read, d->server, &request, sizeof(request)))
@@ -119,7 +118,7 @@ static int attach(struct hm_nbd *d, size_t bytes)
 static int wait_ready(struct hm_nbd *d, size_t bytes)
 {
 	long long deadline = hm_deadline(HM_LIMIT_MS);
-	uint64_t size = 0;
+	__u64 size = 0;
 
 	while (!ioctl(d->disk, BLKGETSIZE64, &size) && size != bytes) {
 		if (!hm_left(deadline))
@@ -151,7 +150,7 @@ int hm_nbd_start(struct hm_nbd *d, size_t bytes)
 int hm_nbd_wait(struct hm_nbd *d)
 {
 	struct pollfd arrived = { .fd = d->arrived, .events = POLLIN };
-	uint64_t n;
+	__u64 n;
 
 	if (poll(&arrived, 1, HM_LIMIT_MS) != 1)
 		return -ETIMEDOUT;
@@ -160,7 +159,7 @@ int hm_nbd_wait(struct hm_nbd *d)
 
 void hm_nbd_answer(struct hm_nbd *d)
 {
-	uint64_t one = 1;
+	__u64 one = 1;
 
 	if (write(d->answer, &one, sizeof(one)) < 0)
 		perror("eventfd");
