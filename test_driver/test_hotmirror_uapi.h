@@ -354,6 +354,8 @@ struct hotmirror_atomic {
  * @length: PIN: length, page aligned, not 0; UNPIN: 0
  * @pages: out: pages pinned, less than asked for if a later one failed; UNPIN:
  *	pages given back
+ * @word: UNPIN: out, the first eight bytes of the first page as its holder has them,
+ *	read just before it is given back; PIN: out, the same
  *
  * A pin is taken by pin_user_pages_remote() and held until UNPIN or the last
  * close, whatever becomes of the process, the mapping or the instance. UNPIN works
@@ -370,6 +372,7 @@ struct hotmirror_pin {
 	__aligned_u64 addr;
 	__aligned_u64 length;
 	__aligned_u64 pages;
+	__aligned_u64 word;
 };
 
 #define HOTMIRROR_PIN_WRITE	(1U << 0)	/* FOLL_WRITE */
