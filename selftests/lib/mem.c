@@ -125,6 +125,7 @@ static __thread struct hm_signal last;
 
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
+	(void)context;
 	last.code = info->si_code;
 	last.addr = info->si_addr;
 	last.lsb = info->si_addr_lsb;
