@@ -20,7 +20,8 @@
  *
  * An instance belongs to the control file that plugged it and is unplugged when
  * that file is closed. An instance file mirrors the mm of the process that opened
- * it: addresses are the opener's, buffers are the caller's.
+ * it: addresses are the opener's, buffers are the caller's. Its ioctls can be
+ * submitted through io_uring as well: see struct hotmirror_uring.
  *
  * mmap() of a dax instance follows device-dax: MAP_SHARED only (EINVAL), ENXIO once
  * unplug was asked for, SIGBUS for what lies behind the end of the memory. The other
@@ -91,6 +92,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
 #define HOTMIRROR_HAS_EXCLUSIVE	(1ULL << 5)	/* ATOMIC: device-exclusive PTEs */
 #define HOTMIRROR_HAS_LARGE	(1ULL << 6)	/* MIGRATE_LARGE: PMD-sized private folios */
+#define HOTMIRROR_HAS_URING	(1ULL << 9)	/* the ioctls of an instance file in io_uring */
 
 /**
  * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
@@ -467,6 +469,40 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
 #define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
 #define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
+
+/**
+ * struct hotmirror_uring - an ioctl of an instance file as an io_uring command
+ * @arg: address of the struct that the ioctl takes
+ * @reserved: must be 0
+ *
+ * This is sqe->cmd of an IORING_OP_URING_CMD on an instance file (HOTMIRROR_HAS_URING;
+ * EOPNOTSUPP without). sqe->cmd_op is the number of the ioctl; sqe->addr, len,
+ * uring_cmd_flags, buf_index, file_index and the second half of a large submission
+ * must be 0. The command does what the ioctl does, in a worker thread of the
+ * submitter: the struct is read when it runs and written back before it completes,
+ * so it must stay where it is until then. Addresses are the opener's, buffers the
+ * submitter's; with IORING_SETUP_SQPOLL they are those of the ring's creator.
+ *
+ * A command that sleeps in a user fault holds up nothing but itself, as long as the
+ * ring has workers left: IORING_REGISTER_IOWQ_MAX_WORKERS raises the limit. No such
+ * sleep outlives the ring, the thread that submitted, or the instance.
+ *
+ * cqe->res is 0 or what the ioctl would have failed with. Beside that:
+ *
+ *	ECANCELED  IORING_OP_ASYNC_CANCEL or a linked timeout, or the thread that
+ *		   submitted has exited. A cancellation of a command that runs answers
+ *		   EALREADY; if it comes too late the command has its own result.
+ *	EINTR	   the process was stopped meanwhile; submit again
+ *	EINVAL	   a member that must be 0 is not; registered buffers, multishot
+ *	EOPNOTSUPP a ring with IORING_SETUP_IOPOLL
+ *
+ * In all these cases the outputs of the struct say how far it got, unless the
+ * command was cancelled before it ran: then the struct was not touched.
+ */
+struct hotmirror_uring {
+	__aligned_u64 arg;
+	__aligned_u64 reserved;
+};
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */
