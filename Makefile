@@ -15,6 +15,7 @@ help:
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
+	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
 	@echo 'make bench BENCH=times  how long the selftests take, as README.md says (boot, warm, cold)'
 	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
 	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
@@ -32,8 +33,9 @@ BENCH ?= hmm
 bench:
 	@case '$(BENCH)' in \
 	hmm) scripts/need-python scripts/bench-hmm ;; \
+	dax) scripts/need-python scripts/bench-dax ;; \
 	times) scripts/need-python scripts/bench --cold ;; \
-	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default) or times' >&2; exit 2 ;; \
+	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default), dax or times' >&2; exit 2 ;; \
 	esac
 
 distclean:

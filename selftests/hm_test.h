@@ -6,9 +6,9 @@
  *	must(call)		the call succeeds, else the test ends; its value
  *	must_err(errno, call)	the call fails with this errno; the test goes on
  *
- * The rig holds the control file, one instance, one file of it, and the place in
- * the kernel log where the test began. Its tear-down is an oracle of its own: no
- * stale device entry, an instance that goes away, a kernel that did not complain.
+ * The rig holds the control file, one instance and one file of it. Its tear-down is an
+ * oracle of its own: no stale device entry, an instance that goes away. What every
+ * test is judged by when it is over is in hm_judge.h.
  */
 #ifndef HOTMIRROR_HM_TEST_H
 #define HOTMIRROR_HM_TEST_H
@@ -19,9 +19,12 @@
 
 #include "lib/dev.h"
 #include "lib/kmsg.h"
+#include "lib/left.h"
 #include "lib/mem.h"
 #include "lib/task.h"
 #include "lib/uffd.h"
+
+#include "hm_judge.h"
 
 #define must(call) ({							\
 	long __ret = (call);						\
@@ -56,7 +59,6 @@
 
 struct hm_rig {
 	struct hotmirror_query q;
-	struct hm_log log;
 	size_t page;
 	__u64 bytes;		/* size of the instance */
 	int control;		/* -1: none */
@@ -68,30 +70,12 @@ struct hm_rig {
 /* A hang is reported by us, with stacks, before the harness kills the test. */
 #define HM_WATCHDOG_MS	((TEST_TIMEOUT_DEFAULT - 5) * 1000)
 
-static inline void rig_name(const struct __test_metadata *_metadata,
-			    const void *variant, char *buf, size_t size)
-{
-	const struct __fixture_variant_metadata *v;
-	const char *name = "";
-
-	for (v = _metadata->fixture->variant; v; v = v->next)
-		if (v->data == variant)
-			name = v->name;
-	snprintf(buf, size, "%s:%s%s%s.%s", program_invocation_short_name,
-		 _metadata->fixture->name, *name ? "." : "", name, _metadata->name);
-}
-
-/* Open the control file and mark the log. */
+/* Open the control file. */
 static inline void rig_begin(struct __test_metadata *_metadata, const void *variant,
 			     struct hm_rig *rig)
 {
-	char name[256];
-
 	*rig = (struct hm_rig){ .fd = -1, .page = hm_page_size() };
 	signal(SIGPIPE, SIG_IGN);
-	rig_name(_metadata, variant, name, sizeof(name));
-	if (hm_log_begin(&rig->log, name) < 0)
-		TH_LOG("no access to /dev/kmsg: the kernel log is not judged");
 	must(hm_watchdog_start(HM_WATCHDOG_MS));
 	rig->control = must(hm_control_open());
 	must(hm_query(rig->control, &rig->q));
@@ -111,6 +95,18 @@ static inline bool rig_plug(struct __test_metadata *_metadata, struct hm_rig *ri
 	must(hm_plug(rig->control, kind, rig->bytes, &rig->id));
 	rig->fd = must(hm_open(rig->id));
 	return true;
+}
+
+/* The memory of a fixture: @pages to mirror, as many beside them; their length. */
+static inline size_t rig_memory(struct __test_metadata *_metadata,
+				const struct hm_rig *rig, size_t pages, char **mem,
+				char **buf)
+{
+	*mem = hm_map(pages);
+	*buf = hm_map(pages);
+	ASSERT_NE(NULL, *mem);
+	ASSERT_NE(NULL, *buf);
+	return pages * rig->page;
 }
 
 /* No device entry that the CPU page table does not justify (claim S2). */
@@ -133,16 +129,16 @@ static inline void rig_verify_fd(struct __test_metadata *_metadata, int fd)
 
 /*
  * Nothing keeps the instance any more. It will be gone a few RCU grace periods
- * later; they are most of the time of a test, so main() waits for the last of them.
+ * later (hm_judge.h waits for the last of them).
  */
 static inline bool rig_drained(const struct hotmirror_status *st)
 {
 	return st->state == HOTMIRROR_GONE ||
-	       (st->state == HOTMIRROR_DRAINING && !st->pages_held);
+	       (st->state == HOTMIRROR_DRAINING && !st->pages_held && !st->pgmap_refs);
 }
 
 /* Give up the instance and see it go. A test that failed may well hold it: no wait. */
-static inline void rig_leave(struct __test_metadata *_metadata, struct hm_rig *rig)
+static inline void rig_end(struct __test_metadata *_metadata, struct hm_rig *rig)
 {
 	struct hotmirror_status st = {};
 	int ret = 0;
@@ -154,28 +150,10 @@ static inline void rig_leave(struct __test_metadata *_metadata, struct hm_rig *r
 	if (_metadata->exit_code != KSFT_FAIL)
 		ret = hm_wait_status(rig->fd, 0, rig_drained, &st);
 	EXPECT_EQ(0, ret)
-		TH_LOG("instance %u is %s, %u readers, %u sleepers, %llu pages held",
+		TH_LOG("instance %u is %s, %u readers, %u sleepers, %llu pages, %llu pgmap refs",
 		       rig->id, hm_state_name(st.state), st.readers, st.sleepers,
-		       st.pages_held);
+		       st.pages_held, st.pgmap_refs);
 	close(rig->fd);
-}
-
-static inline void rig_accuse(const char *line, void *arg)
-{
-	struct __test_metadata *_metadata = arg;
-
-	TH_LOG("kernel: %s", line);
-}
-
-static inline void rig_end(struct __test_metadata *_metadata, struct hm_rig *rig)
-{
-	int bad;
-
-	rig_leave(_metadata, rig);
-	bad = hm_log_end(&rig->log, rig_accuse, _metadata);
-	EXPECT_EQ(0, bad)
-		TH_LOG("%s", bad < 0 ? "the kernel log overran: cannot judge it" :
-		       "the kernel complained during this test");
 }
 
 /* For FIXTURE_SETUP: both, and leave it if the kind is missing. */
@@ -215,74 +193,25 @@ static inline void rig_xfail(struct __test_metadata *_metadata, const char *reas
 	_metadata->exit_code = KSFT_XFAIL;
 }
 
-/* Instances that are not ours, since before the first test. */
-static __u32 instances_before;
-
-/* Wait until the instances of all tests are gone but @left of them. */
-static inline int rig_settle(struct hotmirror_query *q, __u32 left)
+/* Wait until the instances of all earlier tests are gone, and look again. */
+static inline int rig_settle(struct hm_rig *rig)
 {
-	long long deadline = hm_deadline(HM_LIMIT_MS);
-	int control = hm_control_open();
+	struct hm_books before = books_before, now;
 	int ret;
 
-	while (!(ret = hm_query(control, q)) && q->instances > instances_before + left) {
-		if (!hm_left(deadline))
-			ret = -ETIMEDOUT;
-		if (ret)
-			break;
-		hm_pause();
-	}
-	close(control);
+	/* What the rig itself has by now. */
+	before.q.controls += rig->control >= 0;
+	before.q.devices += rig->fd >= 0;
+	before.q.files += rig->fd >= 0;
+	ret = hm_books_settle(&before, true, HM_LIMIT_MS, &now);
+	rig->q = now.q;
 	return ret;
-}
-
-/*
- * Skip the whole program, with the remedy, if there is no module to test. False
- * if none is needed, to list the tests.
- */
-static inline bool need_module(int argc, char **argv)
-{
-	struct hotmirror_query q = {};
-	int fd;
-
-	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], "-l") || !strcmp(argv[i], "-h"))
-			return false;
-	fd = hm_control_open();
-	if (fd < 0) {
-		ksft_print_header();
-		ksft_exit_skip(HM_CONTROL ": %s; %s\n", strerror(-fd),
-			       fd == -ENOENT ? "load test_hotmirror.ko" : "run as root");
-	}
-	if (hm_query(fd, &q) || q.abi != HOTMIRROR_ABI_VERSION) {
-		ksft_print_header();
-		ksft_exit_skip("the module has ABI %u, these tests %u: build both from one tree\n",
-			       q.abi, HOTMIRROR_ABI_VERSION);
-	}
-	close(fd);
-	instances_before = q.instances;
-	return true;
-}
-
-/* After the last test: every instance is gone, or the program fails. */
-static inline void see_all_gone(void)
-{
-	struct hotmirror_query q;
-	int ret = rig_settle(&q, 0);
-
-	if (!ret)
-		return;
-	fprintf(stderr, "# %u instances are left that no test owns: %s\n",
-		q.instances - instances_before, strerror(-ret));
-	fflush(NULL);
-	_exit(KSFT_FAIL);
 }
 
 #define HM_TEST_MAIN							\
 int main(int argc, char **argv)						\
 {									\
-	if (need_module(argc, argv))					\
-		atexit(see_all_gone);					\
+	need_module(argc, argv);					\
 	return test_harness_run(argc, argv);				\
 }
 

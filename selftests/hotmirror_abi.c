@@ -21,6 +21,7 @@ union arg {
 	struct hotmirror_status status;
 	struct hotmirror_plug plug;
 	struct hotmirror_unplug unplug;
+	struct hotmirror_settle settle;
 	struct hotmirror_mirror mirror;
 	struct hotmirror_access access;
 	struct hotmirror_atomic atomic;
@@ -41,6 +42,7 @@ FIXTURE(abi) {
 FIXTURE_VARIANT(abi) {
 	unsigned int cmd;
 	__u32 size;
+	__u32 first;		/* size when it was first published, 0 if it has not grown */
 	__u32 flags;		/* that are known */
 	unsigned int files;
 	__u64 needs;		/* HOTMIRROR_HAS_*, all of them */
@@ -72,6 +74,11 @@ static void fill_unplug(union arg *arg, const abi_data *self)
 	arg->unplug.id = self->rig.id;
 	arg->unplug.target = HOTMIRROR_DISABLED;
 	arg->unplug.timeout_ns = HM_LIMIT_NS;
+}
+
+static void fill_settle(union arg *arg, const abi_data *self)
+{
+	arg->settle.objects = -1U;
 }
 
 static void fill_mirror(union arg *arg, const abi_data *self)
@@ -135,12 +142,16 @@ FIXTURE_VARIANT_ADD(abi, name) {					\
 	__VA_ARGS__							\
 }
 
-ROW(query, QUERY, query, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_none);
+ROW(query, QUERY, query, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_none,
+    .first = HOTMIRROR_QUERY_SIZE_1);
 ROW(status, STATUS, status, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_status,
+    .first = HOTMIRROR_STATUS_SIZE_1,
     .reserved = offsetof(struct hotmirror_status, reserved));
 ROW(plug, PLUG, plug, .files = ON_CONTROL, .fill = fill_plug);
 ROW(unplug, UNPLUG, unplug, .files = ON_CONTROL, .fill = fill_unplug,
     .reserved = offsetof(struct hotmirror_unplug, reserved));
+ROW(settle, SETTLE, settle, .files = ON_CONTROL, .fill = fill_settle,
+    .flags = HOTMIRROR_SETTLE_GONE);
 ROW(mirror, MIRROR, mirror, .files = ON_INSTANCE, .fill = fill_mirror,
     .flags = HOTMIRROR_MIRROR_TWO_PASS,
     .reserved = offsetof(struct hotmirror_mirror, reserved));
@@ -211,25 +222,32 @@ static int call(const abi_data *self, const FIXTURE_VARIANT(abi) *variant, union
 }
 
 /*
- * Too short is refused; the exact size is taken; so is a longer struct that asks
- * for nothing new, and what the module does not know stays as it was.
+ * Too short is refused; the exact size is taken, and each that it once had; so is a
+ * longer struct that asks for nothing new, and what the module does not know stays.
  */
 TEST_F(abi, size_is_checked)
 {
 	static const int less[] = { 1, 4, 8 };
+	__u32 first = variant->first ?: variant->size;
 	union arg arg;
 
 	for (size_t i = 0; i < ARRAY_SIZE(less); i++) {
 		good(&arg, self, variant);
-		arg.head.size = variant->size - less[i];
+		arg.head.size = first - less[i];
 		must_err(EINVAL, call(self, variant, &arg));
 	}
 	arg.head.size = 0;
 	must_err(EINVAL, call(self, variant, &arg));
 
-	good(&arg, self, variant);
-	must(call(self, variant, &arg));
-	EXPECT_EQ(variant->size, arg.size);
+	for (__u32 size = first; size <= variant->size; size += 8) {
+		good(&arg, self, variant);
+		arg.head.size = size;
+		must(call(self, variant, &arg));
+		EXPECT_EQ(size, arg.size);
+		/* Of what was added since, nothing is written. */
+		if (variant->first)
+			expect_zero(arg.bytes + size, variant->size - size);
+	}
 }
 
 TEST_F(abi, zero_tail_is_accepted_and_untouched)
@@ -338,7 +356,7 @@ FIXTURE_TEARDOWN(ioctl)
 TEST_F(ioctl, unknown_number_is_enotty)
 {
 	static const unsigned int unknown[] = {
-		HOTMIRROR_IO(0x02), HOTMIRROR_IO(0x12), HOTMIRROR_IO(0x2f),
+		HOTMIRROR_IO(0x02), HOTMIRROR_IO(0x13), HOTMIRROR_IO(0x2f),
 		HOTMIRROR_IO(0xff), _IO(HOTMIRROR_IOC_TYPE - 1, 0x00),
 		_IOWR(HOTMIRROR_IOC_TYPE, 0x00, struct hotmirror_query), 0, -1U,
 	};

@@ -64,6 +64,12 @@ ROW(other_mapping, cell_memfd, .diff = DIFF_OTHER,
     .cpu = PICK(RW, WRITTEN, READ, COLD), .device = PICK(RW, WRITTEN, WRITE, COLD));
 ROW(child, cell_shmem, .diff = DIFF_CHILD,
     .cpu = PICK(RW, FORKED, READ, COLD), .device = PICK(RW, FORKED, WRITE, COLD));
+ROW(key, cell_anon, .diff = DIFF_END,
+    .cpu = PICK(KEYED, WRITTEN, READ, WARM), .device = PICK(NONE, WRITTEN, READ, WARM));
+ROW(keyed_contents, cell_anon, .diff = DIFF_OWN,
+    .cpu = PICK(KEYED_RO, WRITTEN, WRITE, HOT), .device = PICK(KEYED_RO, WRITTEN, READ, HOT));
+ROW(keyed_value, cell_anon, .diff = DIFF_VALUE,
+    .cpu = PICK(KEYED, WRITTEN, READ, HOT), .device = PICK(KEYED, UNTOUCHED, READ, HOT));
 ROW(expected, cell_anon, .diff = DIFF_EXPECTED,
     .cpu = PICK(RW, POISONED, READ, COLD), .device = PICK(RW, WRITTEN, READ, COLD));
 ROW(lost_write, cell_anon, .diff = DIFF_LATER,

@@ -32,11 +32,7 @@ FIXTURE_SETUP(exclusive)
 		    "kernel without CONFIG_DEVICE_PRIVATE: no device-exclusive access");
 	self->fd = self->rig.fd;
 	self->page = self->rig.page;
-	self->length = PAGES * self->page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
+	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	must(hm_mirror(self->fd, self->mem, self->length, 0, NULL));
 	hm_fill(self->mem, self->length, 1);
 	self->word = (__u64 *)(self->mem + TARGET * self->page + self->page / 2);

@@ -38,12 +38,8 @@ FIXTURE_SETUP(invalidate)
 		SKIP(return, "no invalidate_start() in mmu_interval_notifier_ops");
 	self->fd = self->rig.fd;
 	self->page = self->rig.page;
-	self->length = PAGES * self->page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
+	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	self->spare = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
 	ASSERT_NE(NULL, self->spare);
 	must(hm_mirror(self->fd, self->mem, self->length, variant->flags, NULL));
 	hm_fill(self->mem, self->length, SEED);

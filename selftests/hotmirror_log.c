@@ -16,7 +16,7 @@ FIXTURE(log) {
 FIXTURE_SETUP(log)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	if (self->rig.log.fd < 0)
+	if (test_log.fd < 0)
 		SKIP(return, "no access to /dev/kmsg");
 }
 
@@ -84,8 +84,8 @@ static void expect_lines(struct __test_metadata *_metadata, struct hm_rig *rig,
 	must(hm_child_start(&c, die_by_name, (void *)name));
 	must(hm_child_wait(&c, &status));
 	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_LT(0, dprintf(rig->log.fd, HM_LOG_CULPRIT ", says user space\n"));
-	EXPECT_EQ(expected, hm_log_end(&rig->log, count_line, &seen));
+	EXPECT_LT(0, dprintf(test_log.fd, HM_LOG_CULPRIT ", says user space\n"));
+	EXPECT_EQ(expected, hm_log_read(&test_log, count_line, &seen));
 	EXPECT_EQ(expected, seen);
 }
 

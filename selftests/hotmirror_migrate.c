@@ -41,12 +41,8 @@ FIXTURE_SETUP(migrate)
 	RIG_SETUP(&self->rig, variant->kind);
 	self->fd = self->rig.fd;
 	self->page = self->rig.page;
-	self->length = PAGES * self->page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
+	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	self->spare = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
 	ASSERT_NE(NULL, self->spare);
 	must(hm_mirror(self->fd, self->mem, self->length, 0, NULL));
 	hm_fill(self->mem, self->length, SEED);

@@ -29,10 +29,7 @@ FIXTURE_SETUP(mirror)
 	RIG_SETUP(&self->rig, HM_ANY);
 	self->fd = self->rig.fd;
 	self->page = self->rig.page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
+	rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	must(hm_mirror(self->fd, self->mem, PAGES * self->page, 0, NULL));
 }
 
@@ -265,10 +262,7 @@ FIXTURE_SETUP(range)
 	RIG_SETUP(&self->rig, HM_ANY);
 	self->fd = self->rig.fd;
 	self->page = self->rig.page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
+	rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	hm_fill(self->mem, PAGES * self->page, 1);
 }
 

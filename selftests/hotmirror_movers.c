@@ -43,11 +43,7 @@ FIXTURE_SETUP(mover)
 	if (self->uffd < 0)
 		SKIP(return, "userfaultfd(): %s", strerror(-self->uffd));
 	self->page = self->rig.page;
-	self->length = PAGES * self->page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
+	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	must(hm_mirror(self->fd, self->mem, self->length, 0, NULL));
 	hm_fill(self->mem, self->length, SEED);
 }

@@ -56,11 +56,7 @@ FIXTURE_SETUP(pair)
 	must(hm_plug(self->rig.control, variant->kind, self->rig.bytes, &second->id));
 	second->fd = must(hm_open(second->id));
 	self->page = self->rig.page;
-	self->length = PAGES * self->page;
-	self->mem = hm_map(PAGES);
-	self->buf = hm_map(PAGES);
-	ASSERT_NE(NULL, self->mem);
-	ASSERT_NE(NULL, self->buf);
+	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->buf);
 	for (int i = 0; i < 2; i++)
 		must(hm_mirror(self->devices[i].fd, self->mem, self->length, 0, NULL));
 	hm_fill(self->mem, self->length, SEED);

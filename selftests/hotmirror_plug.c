@@ -16,7 +16,7 @@ FIXTURE(query) {
 FIXTURE_SETUP(query)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 }
 
 FIXTURE_TEARDOWN(query)
@@ -46,7 +46,8 @@ TEST_F(query, has_no_unknown_feature)
 	__u64 known = HOTMIRROR_HAS_PRIVATE | HOTMIRROR_HAS_COHERENT |
 		      HOTMIRROR_HAS_DAX | HOTMIRROR_HAS_TWO_PASS |
 		      HOTMIRROR_HAS_SABOTAGE | HOTMIRROR_HAS_EXCLUSIVE |
-		      HOTMIRROR_HAS_LARGE | HOTMIRROR_HAS_URING;
+		      HOTMIRROR_HAS_LARGE | HOTMIRROR_HAS_DAX_PMD |
+		      HOTMIRROR_HAS_URING;
 
 	EXPECT_EQ(0, self->rig.q.features & ~known);
 }
@@ -91,7 +92,7 @@ FIXTURE_VARIANT_ADD(plug, dax) { .kind = HOTMIRROR_DAX };
 FIXTURE_SETUP(plug)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	self->kind = hm_kind(variant->kind);
 }
 
@@ -178,10 +179,16 @@ TEST_F(plug, bad_align_is_einval)
 	skip_unless(has_kind(self), self->kind->lacking);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		must_err(EINVAL, plug_aligned(self, bad[i]));
-	if (variant->kind == HOTMIRROR_DAX)
+	must_err(EINVAL, plug_aligned(self, 2 * self->rig.page));
+	must_err(EINVAL, plug_aligned(self, 2 * self->rig.q.pmd_size));
+	if (variant->kind == HOTMIRROR_DAX) {
 		must(plug_aligned(self, self->rig.page));
-	else
-		must_err(EINVAL, plug_aligned(self, self->rig.page));
+		must_err(self->rig.q.features & HOTMIRROR_HAS_DAX_PMD ? 0 : EOPNOTSUPP,
+			 plug_aligned(self, self->rig.q.pmd_size));
+		return;
+	}
+	must_err(EINVAL, plug_aligned(self, self->rig.page));
+	must_err(EINVAL, plug_aligned(self, self->rig.q.pmd_size));
 }
 
 /* Different memory for every instance: same number, or same place in the arena. */
@@ -224,7 +231,7 @@ FIXTURE_VARIANT_ADD(arena, dax) { .kind = HOTMIRROR_DAX };
 FIXTURE_SETUP(arena)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	if (!(self->rig.q.features & hm_kind(variant->kind)->feature))
 		SKIP(return, "%s", hm_kind(variant->kind)->lacking);
 }
@@ -265,7 +272,7 @@ TEST_F(arena, exhausted_is_enospc_and_all_of_it_comes_back)
 	EXPECT_EQ(0, q->arena_free);
 	close(self->rig.control);
 	self->rig.control = -1;
-	must(rig_settle(q, 0));
+	must(rig_settle(&self->rig));
 	EXPECT_EQ(free, q->arena_free);
 }
 
@@ -297,7 +304,7 @@ FIXTURE(node) {
 FIXTURE_SETUP(node)
 {
 	rig_begin(_metadata, variant, &self->rig);
-	must(rig_settle(&self->rig.q, 0));
+	must(rig_settle(&self->rig));
 	if (!rig_plug(_metadata, &self->rig, HM_ANY))
 		rig_end(_metadata, &self->rig);
 }

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "hm_test.h"
+#include "lib/pagemap.h"
 
 #define PAGES	16
 
@@ -134,6 +135,44 @@ TEST_F(snapshot, tells_each_state_among_others)
 		expect_state(_metadata, &states[NR_STATES - 1 - i],
 			     self->snap[NR_STATES + i]);
 	}
+}
+
+/* VM_MIXEDMAP: RAM that a driver put there is RAM, and the device may use it. */
+TEST_F(snapshot, memory_that_a_driver_mapped_is_system_memory)
+{
+	const size_t page = self->page, length = 3 * page;
+	char *mem = self->mem + page, *other, *buf = hm_map(3);
+	int ring = hm_driver_ram(3);
+
+	if (ring < 0)
+		SKIP(return, "ring of a packet socket (CONFIG_PACKET): %s", strerror(-ring));
+	ASSERT_NE(NULL, buf);
+	other = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, ring, 0);
+	ASSERT_NE(MAP_FAILED, other);
+	ASSERT_EQ(mem, mmap(mem, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			    ring, 0));
+	ASSERT_TRUE(hm_vma_has(mem, "mm"))
+		TH_LOG("the ring is not a VM_MIXEDMAP mapping");
+	hm_fill(other, length, 1);
+	must(hm_snapshot(self->fd, self->mem, 5 * page, self->snap));
+	EXPECT_EQ(0, self->snap[0]);
+	for (int i = 1; i <= 3; i++)
+		EXPECT_EQ(VALID | WRITE | KIND(SYSTEM), self->snap[i]);
+	EXPECT_EQ(0, self->snap[4]);
+	must(hm_read(self->fd, mem, buf, length));
+	expect_filled(buf, length, 1);
+	hm_fill(buf, length, 2);
+	must(hm_write(self->fd, mem, buf, length));
+	expect_filled(mem, length, 2);
+	expect_filled(other, length, 2);
+	rig_verify(&self->rig);
+	/* No fault brings it back. */
+	ASSERT_EQ(0, madvise(mem + page, page, MADV_DONTNEED));
+	must_err(EFAULT, hm_read(self->fd, mem + page, buf, 1));
+	EXPECT_EQ(SIGBUS, hm_cpu_touch(mem + page));
+	EXPECT_EQ(0, rig_page(_metadata, &self->rig, mem + page));
+	must(hm_read(self->fd, mem + 2 * page, buf, page));
+	close(ring);
 }
 
 TEST_F(snapshot, takes_no_fault)

@@ -169,8 +169,14 @@ static void call(struct __test_metadata *_metadata, command_data *self,
 			     hm_ioctl(fd, variant->cmd, &out->arg);
 	/* The instance of the test before may be going just now. */
 	if (variant->cmd == HOTMIRROR_QUERY) {
-		out->arg.query.instances = 0;
-		out->arg.query.arena_free = 0;
+		struct hotmirror_query *q = &out->arg.query;
+
+		q->instances = 0;
+		q->arena_free = 0;
+		q->controls = 0;
+		q->devices = 0;
+		q->leaving = 0;
+		q->files = 0;
 	}
 	/* Times are nobody's promise. */
 	if (variant->cmd == HOTMIRROR_STATS) {

@@ -102,6 +102,13 @@ void hotmirror_arena_free(u64 offset, u64 bytes)
 		     bytes / SUBSECTION_SIZE);
 }
 
+/* Whether an instance, anybody's, has the sub-section at @offset. */
+bool hotmirror_arena_used(u64 offset)
+{
+	guard(mutex)(&hotmirror_arena_lock);
+	return test_bit(offset / SUBSECTION_SIZE, hotmirror_arena_map);
+}
+
 phys_addr_t hotmirror_arena_phys(u64 offset)
 {
 	return hotmirror_arena->start + offset;

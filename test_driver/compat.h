@@ -59,6 +59,31 @@ static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
 }
 #endif
 
+/* 6.15: the same for PMDs. */
+#ifndef HAVE_INSERT_FOLIO_PMD
+#include <linux/pfn_t.h>
+
+static inline vm_fault_t vmf_insert_folio_pmd(struct vm_fault *vmf,
+					      struct folio *folio, bool write)
+{
+	return vmf_insert_pfn_pmd(vmf, __pfn_to_pfn_t(folio_pfn(folio),
+						      PFN_DEV | PFN_MAP), write);
+}
+#endif
+
+/*
+ * 6.7: a huge fault is told its order. PMD-mapped instances need that, and memory
+ * that can be plugged in PMDs.
+ */
+#ifdef HAVE_FAULT_ORDER
+#define HOTMIRROR_CAN_PMD \
+	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && PMD_SIZE <= SUBSECTION_SIZE)
+#define HOTMIRROR_HUGE_FAULT(fn)	.huge_fault = fn,
+#else
+#define HOTMIRROR_CAN_PMD	0
+#define HOTMIRROR_HUGE_FAULT(fn)
+#endif
+
 /* 7.0: the kmalloc_obj() family. */
 #ifndef kzalloc_obj
 #define kmalloc_obj(obj, gfp)	kmalloc(sizeof(obj), gfp)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * /dev/hotmirror: plugs instances and owns them. Closing it unplugs them, so that
- * a killed test leaves nothing behind.
+ * a killed test leaves nothing behind. What its mmap() shows is in mixed.c.
  */
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -93,13 +93,18 @@ static int hotmirror_control_status(struct file *filp, void *arg)
 	return 0;
 }
 
-#define IOCTL(cmd, type, fn) { cmd, sizeof(struct type), sizeof(struct type), 0, fn }
+#define IOCTL(cmd, type, flags, fn) \
+	{ cmd, sizeof(struct type), sizeof(struct type), flags, fn }
 
 static const struct hotmirror_ioctl hotmirror_control_ioctls[] = {
-	IOCTL(HOTMIRROR_QUERY, hotmirror_query, hotmirror_query),
-	IOCTL(HOTMIRROR_STATUS, hotmirror_status, hotmirror_control_status),
-	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, hotmirror_control_plug),
-	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, hotmirror_control_unplug),
+	{ HOTMIRROR_QUERY, HOTMIRROR_QUERY_SIZE_1, sizeof(struct hotmirror_query), 0,
+	  hotmirror_query },
+	{ HOTMIRROR_STATUS, HOTMIRROR_STATUS_SIZE_1, sizeof(struct hotmirror_status), 0,
+	  hotmirror_control_status },
+	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, 0, hotmirror_control_plug),
+	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, 0, hotmirror_control_unplug),
+	IOCTL(HOTMIRROR_SETTLE, hotmirror_settle, HOTMIRROR_SETTLE_GONE,
+	      hotmirror_settle),
 };
 
 static long hotmirror_control_ioctl(struct file *filp, unsigned int cmd,
@@ -113,14 +118,20 @@ static long hotmirror_control_ioctl(struct file *filp, unsigned int cmd,
 static int hotmirror_control_open(struct inode *inode, struct file *filp)
 {
 	struct hotmirror_control *control;
+	int ret;
 
 	control = kzalloc_obj(*control, GFP_KERNEL_ACCOUNT);
 	if (!control)
 		return -ENOMEM;
 	mutex_init(&control->lock);
 	INIT_LIST_HEAD(&control->instances);
+	ret = hotmirror_mixed_open(control, filp);
+	if (ret) {
+		kfree(control);
+		return ret;
+	}
 	filp->private_data = control;
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_CONTROLS, 1);
 	return 0;
 }
 
@@ -134,8 +145,9 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 		hotmirror_unplug_start(inst, HOTMIRROR_GONE);
 		hotmirror_put(inst);
 	}
+	hotmirror_mixed_release(control);
 	kfree(control);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_CONTROLS, -1);
 	return 0;
 }
 
@@ -145,5 +157,7 @@ const struct file_operations hotmirror_control_fops = {
 	.release = hotmirror_control_release,
 	.unlocked_ioctl = hotmirror_control_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = hotmirror_mixed_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.llseek = noop_llseek,
 };

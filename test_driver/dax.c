@@ -55,8 +55,11 @@ static struct inode *hotmirror_inode_new(void)
 	return inode;
 }
 
-/* An instance holds the inode until its last file is closed, so f_mapping is good. */
-int hotmirror_dax_plug(struct hotmirror_instance *inst)
+/*
+ * Instances and control files hold the inode until their last file is closed, so
+ * f_mapping is good, and rmap may go from a page to it as long as the page exists.
+ */
+struct inode *hotmirror_inode_get(void)
 {
 	struct inode *inode;
 
@@ -64,26 +67,42 @@ int hotmirror_dax_plug(struct hotmirror_instance *inst)
 	if (!hotmirror_inode_users) {
 		inode = hotmirror_inode_new();
 		if (IS_ERR(inode))
-			return PTR_ERR(inode);
+			return inode;
 		hotmirror_inode = inode;
 	}
 	hotmirror_inode_users++;
-	inst->inode = hotmirror_inode;
+	return hotmirror_inode;
+}
+
+void hotmirror_inode_put(struct inode *inode)
+{
+	guard(mutex)(&hotmirror_inode_lock);
+	if (!inode || --hotmirror_inode_users)
+		return;
+	iput(inode);
+	simple_release_fs(&hotmirror_mnt, &hotmirror_mnt_count);
+}
+
+/* The inode, and what maps in PMDs has a struct page in PMDs, too (compound pages). */
+int hotmirror_dax_plug(struct hotmirror_instance *inst)
+{
+	struct inode *inode = hotmirror_inode_get();
+
+	if (IS_ERR(inode))
+		return PTR_ERR(inode);
+	inst->inode = inode;
+	inst->pgmap.vmemmap_shift = ilog2(inst->align) - PAGE_SHIFT;
 	return 0;
 }
 
 void hotmirror_dax_free(struct hotmirror_instance *inst)
 {
-	guard(mutex)(&hotmirror_inode_lock);
-	if (!inst->inode || --hotmirror_inode_users)
-		return;
-	iput(hotmirror_inode);
-	simple_release_fs(&hotmirror_mnt, &hotmirror_mnt_count);
+	hotmirror_inode_put(inst->inode);
 }
 
-void hotmirror_dax_open(struct hotmirror_instance *inst, struct file *filp)
+void hotmirror_dax_open(struct inode *inode, struct file *filp)
 {
-	filp->f_mapping = inst->inode->i_mapping;
+	filp->f_mapping = inode->i_mapping;
 	filp->f_wb_err = filemap_sample_wb_err(filp->f_mapping);
 }
 
@@ -94,41 +113,99 @@ static pgoff_t hotmirror_dax_pgoff(struct hotmirror_instance *inst)
 }
 
 /* rmap (memory_failure, for one) finds the mappings by folio->mapping and index. */
-static void hotmirror_dax_set_mapping(struct folio *folio, struct vm_fault *vmf)
+static void hotmirror_dax_set_mapping(struct hotmirror_instance *inst,
+				      struct folio *folio)
 {
 	if (folio->mapping)
 		return;
-	folio->mapping = vmf->vma->vm_file->f_mapping;
-	folio->index = vmf->pgoff;
+	folio->mapping = inst->inode->i_mapping;
+	folio->index = hotmirror_dax_pgoff(inst) + folio_pfn(folio) -
+		       inst->first_pfn;
 }
 
 static vm_fault_t hotmirror_dax_fault_live(struct hotmirror_instance *inst,
-					   struct vm_fault *vmf)
+					   struct vm_fault *vmf,
+					   unsigned int order)
 {
-	pgoff_t index = vmf->pgoff - hotmirror_dax_pgoff(inst);
+	unsigned long addr = ALIGN_DOWN(vmf->address, PAGE_SIZE << order);
+	struct vm_area_struct *vma = vmf->vma;
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
 	struct page *page;
+	pgoff_t index;
 
-	if (index >= inst->nr_pages)
+	if (addr < vma->vm_start || addr + (PAGE_SIZE << order) > vma->vm_end)
+		return VM_FAULT_SIGBUS;
+	index = linear_page_index(vma, addr) - hotmirror_dax_pgoff(inst);
+	if (index >= inst->nr_pages || !IS_ALIGNED(index, 1UL << order))
 		return VM_FAULT_SIGBUS;
 	page = pfn_to_page(inst->first_pfn + index);
-	hotmirror_dax_set_mapping(page_folio(page), vmf);
-	return vmf_insert_page_mkwrite(vmf, page, vmf->flags & FAULT_FLAG_WRITE);
+	/* Real memory would raise another machine check; ours has to say it. */
+	if (PageHWPoison(page))
+		return VM_FAULT_HWPOISON;
+	hotmirror_dax_set_mapping(inst, page_folio(page));
+	if (order)
+		return vmf_insert_folio_pmd(vmf, page_folio(page), write);
+	return vmf_insert_page_mkwrite(vmf, page, write);
 }
 
-static vm_fault_t hotmirror_dax_fault(struct vm_fault *vmf)
+/**
+ * hotmirror_dax_fault - map a page or a PMD of an instance, for a fault
+ * @inst: the instance that the VMA has there
+ * @vmf: the fault; the VMA's page offset is the offset in the arena
+ * @order: 0 or PMD_ORDER
+ *
+ * Return: VM_FAULT_NOPAGE; VM_FAULT_SIGBUS if the instance is being unplugged, ends
+ * before this page, or is mapped in PMDs and there is no aligned one here;
+ * VM_FAULT_FALLBACK if it is mapped in pages; VM_FAULT_HWPOISON.
+ */
+vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
+			       struct vm_fault *vmf, unsigned int order)
 {
-	struct hotmirror_file *file = vmf->vma->vm_file->private_data;
+	unsigned int want = inst->pgmap.vmemmap_shift;
 	vm_fault_t ret;
 
-	if (!hotmirror_enter(file->inst))
+	if (order != want)
+		return order > want ? VM_FAULT_FALLBACK : VM_FAULT_SIGBUS;
+	if (!hotmirror_enter(inst))
 		return VM_FAULT_SIGBUS;
-	ret = hotmirror_dax_fault_live(file->inst, vmf);
-	hotmirror_leave(file->inst);
+	ret = hotmirror_dax_fault_live(inst, vmf, order);
+	hotmirror_leave(inst);
 	return ret;
 }
 
+static struct hotmirror_instance *hotmirror_dax_vma(struct vm_area_struct *vma)
+{
+	struct hotmirror_file *file = vma->vm_file->private_data;
+
+	return file->inst;
+}
+
+static vm_fault_t hotmirror_dax_vm_huge_fault(struct vm_fault *vmf,
+					      unsigned int order)
+{
+	return hotmirror_dax_fault(hotmirror_dax_vma(vmf->vma), vmf, order);
+}
+
+static vm_fault_t hotmirror_dax_vm_fault(struct vm_fault *vmf)
+{
+	return hotmirror_dax_vm_huge_fault(vmf, 0);
+}
+
+static int hotmirror_dax_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	return IS_ALIGNED(addr, hotmirror_dax_vma(vma)->align) ? 0 : -EINVAL;
+}
+
+static unsigned long hotmirror_dax_pagesize(struct vm_area_struct *vma)
+{
+	return hotmirror_dax_vma(vma)->align;
+}
+
 static const struct vm_operations_struct hotmirror_dax_vm_ops = {
-	.fault = hotmirror_dax_fault,
+	.fault = hotmirror_dax_vm_fault,
+	HOTMIRROR_HUGE_FAULT(hotmirror_dax_vm_huge_fault)
+	.may_split = hotmirror_dax_may_split,
+	.pagesize = hotmirror_dax_pagesize,
 };
 
 /**
@@ -137,8 +214,10 @@ static const struct vm_operations_struct hotmirror_dax_vm_ops = {
  * @vma: the new mapping
  *
  * As with device-dax a mapping may be longer than the memory: SIGBUS behind it.
+ * Unlike there, the offset must be aligned, too: it would select no whole PMD.
  *
- * Return: 0, -ENXIO (unplugged), -EINVAL (MAP_PRIVATE, offset out of range).
+ * Return: 0, -ENXIO (unplugged), -EINVAL (MAP_PRIVATE, not aligned, offset out of
+ * range).
  */
 int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma)
 {
@@ -150,6 +229,9 @@ int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma)
 		return -ENXIO;
 	hotmirror_leave(inst);		/* checked again by every fault */
 	if (!(vma->vm_flags & VM_MAYSHARE))
+		return -EINVAL;
+	if (!IS_ALIGNED(vma->vm_start | vma->vm_end | vma->vm_pgoff << PAGE_SHIFT,
+			inst->align))
 		return -EINVAL;
 	if (pgoff + vma_pages(vma) < vma->vm_pgoff)
 		return -EINVAL;
@@ -166,13 +248,20 @@ void hotmirror_dax_unmap(struct hotmirror_instance *inst)
 			    inst->bytes, 1);
 }
 
+/* References are counted by folio: each page, or each PMD, is one. */
+static unsigned long hotmirror_dax_step(struct hotmirror_instance *inst)
+{
+	return 1UL << inst->pgmap.vmemmap_shift;
+}
+
 /* Pages with a reference beside the driver's own. */
 unsigned long hotmirror_dax_held(struct hotmirror_instance *inst)
 {
-	unsigned long i, held = 0;
+	unsigned long step = hotmirror_dax_step(inst), i, held = 0;
 
-	for (i = 0; i < inst->nr_pages; i++)
-		held += page_count(pfn_to_page(inst->first_pfn + i)) > 1;
+	for (i = 0; i < inst->nr_pages; i += step)
+		if (page_count(pfn_to_page(inst->first_pfn + i)) > 1)
+			held += step;
 	return held;
 }
 
@@ -189,14 +278,16 @@ unsigned long hotmirror_dax_held(struct hotmirror_instance *inst)
  */
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst)
 {
-	unsigned long i;
+	unsigned long step = hotmirror_dax_step(inst), i;
 
-	for (i = 0; i < inst->nr_pages; i++)
+	for (i = 0; i < inst->nr_pages; i += step)
 		if (!page_ref_freeze(pfn_to_page(inst->first_pfn + i), 1))
 			break;
-	if (i == inst->nr_pages)
+	if (i >= inst->nr_pages)
 		return true;
-	while (i--)
+	while (i) {
+		i -= step;
 		page_ref_unfreeze(pfn_to_page(inst->first_pfn + i), 1);
+	}
 	return false;
 }

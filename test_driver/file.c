@@ -35,22 +35,56 @@ static int hotmirror_stats(struct file *filp, void *arg)
 	return 0;
 }
 
+/* A reference to the pgmap that no page explains, as a driver may forget one. */
+static int hotmirror_keep_pgmap(struct hotmirror_file *file, bool keep)
+{
+	struct hotmirror_instance *inst = file->inst;
+
+	guard(mutex)(&inst->lock);
+	if (file->keeps_pgmap == keep)
+		return 0;
+	if (!inst->mapped)		/* so there was none to keep it mapped */
+		return -ENODEV;
+	if (keep)
+		percpu_ref_get(&inst->pgmap.ref);
+	else
+		percpu_ref_put(&inst->pgmap.ref);
+	file->keeps_pgmap = keep;
+	return 0;
+}
+
+/* A page too much on the books of the mirrored process. */
+static void hotmirror_miscount_rss(struct hotmirror_file *file, bool off)
+{
+	guard(mutex)(&file->inst->lock);
+	if (file->rss_off != off)
+		percpu_counter_add(&file->mm->rss_stat[MM_ANONPAGES], off ? 1 : -1);
+	file->rss_off = off;
+}
+
 static int hotmirror_sabotage(struct file *filp, void *arg)
 {
 	const u64 known = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
 			  HOTMIRROR_SABOTAGE_SKIP_RETRY |
 			  HOTMIRROR_SABOTAGE_DROP_DIRTY |
 			  HOTMIRROR_SABOTAGE_FAIL_LARGE |
-			  HOTMIRROR_SABOTAGE_SKIP_UNMAP;
+			  HOTMIRROR_SABOTAGE_SKIP_UNMAP |
+			  HOTMIRROR_SABOTAGE_KEEP_PGMAP |
+			  HOTMIRROR_SABOTAGE_RSS;
 	const u64 unsafe = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
 			   HOTMIRROR_SABOTAGE_SKIP_RETRY;
 	struct hotmirror_file *file = filp->private_data;
 	struct hotmirror_sabotage *sabotage = arg;
+	int ret;
 
 	if (sabotage->mask & ~known)
 		return -EINVAL;
 	if (!hotmirror_may_sabotage)
 		return -EPERM;
+	ret = hotmirror_keep_pgmap(file, sabotage->mask & HOTMIRROR_SABOTAGE_KEEP_PGMAP);
+	if (ret)
+		return ret;
+	hotmirror_miscount_rss(file, sabotage->mask & HOTMIRROR_SABOTAGE_RSS);
 	mutex_lock(&file->lock);
 	file->sabotage = sabotage->mask;
 	if (sabotage->mask & unsafe)
@@ -67,8 +101,10 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 	{ cmd, sizeof(struct type), sizeof(struct type), flags, fn }
 
 static const struct hotmirror_ioctl hotmirror_ioctls[] = {
-	IOCTL(HOTMIRROR_QUERY, hotmirror_query, 0, hotmirror_query),
-	IOCTL(HOTMIRROR_STATUS, hotmirror_status, 0, hotmirror_file_status),
+	{ HOTMIRROR_QUERY, HOTMIRROR_QUERY_SIZE_1, sizeof(struct hotmirror_query), 0,
+	  hotmirror_query },
+	{ HOTMIRROR_STATUS, HOTMIRROR_STATUS_SIZE_1, sizeof(struct hotmirror_status), 0,
+	  hotmirror_file_status },
 	IOCTL(HOTMIRROR_MIRROR, hotmirror_mirror, HOTMIRROR_MIRROR_TWO_PASS,
 	      hotmirror_mirror),
 	IOCTL(HOTMIRROR_UNMIRROR, hotmirror_mirror, 0, hotmirror_unmirror),
@@ -139,9 +175,9 @@ int hotmirror_file_open(struct inode *inode, struct file *filp)
 	file->mm = current->mm;
 	mmgrab(file->mm);
 	if (inst->kind == HOTMIRROR_DAX)
-		hotmirror_dax_open(inst, filp);
+		hotmirror_dax_open(inst->inode, filp);
 	filp->private_data = file;
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_FILES, 1);
 	return 0;
 }
 
@@ -155,11 +191,12 @@ int hotmirror_file_release(struct inode *inode, struct file *filp)
 	inst->nr_files--;
 	hotmirror_ranges_remove(file);
 	mutex_unlock(&inst->lock);
+	hotmirror_keep_pgmap(file, false);
 	hotmirror_pins_release(file);
 	hotmirror_dpt_destroy(file);
 	mmdrop(file->mm);
 	kfree(file);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_FILES, -1);
 	hotmirror_put(inst);
 	return 0;
 }
@@ -198,6 +235,7 @@ const struct file_operations hotmirror_fops = {
 	.uring_cmd = hotmirror_uring_cmd,
 #endif
 	.mmap = hotmirror_file_mmap,
+	.get_unmapped_area = thp_get_unmapped_area,
 	.poll = hotmirror_file_poll,
 	.llseek = noop_llseek,
 };

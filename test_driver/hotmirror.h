@@ -8,9 +8,9 @@
  *                            (pgmap)           device page table (leaves)
  *
  * Locks, outermost first:
- *   control->lock     the instances of a control file
  *   inst->lock        its files; whether struct pages may be looked at
- *   mmap_lock         of the mirrored mm
+ *   mmap_lock         of the mirrored mm, or of who maps or faults device memory
+ *   control->lock     the instances of a control file
  *   file->lock        the driver lock of claim S1: the device page table and the
  *                     list of ranges. The invalidate callback takes it, so no
  *                     allocation, fault or copy from user space happens under it.
@@ -46,12 +46,15 @@ struct io_uring_cmd;
 struct hotmirror_control {
 	struct mutex lock;		/* instances */
 	struct list_head instances;
+	struct inode *inode;		/* the shared one of dax.c; NULL: no mmap() */
+	struct xarray pages;		/* ordinary memory of mixed.c, by page offset */
 };
 
 struct hotmirror_instance {
 	struct device dev;
 	struct cdev cdev;
 	struct list_head node;		/* in hotmirror_control.instances */
+	struct list_head all;		/* see instance.c */
 	u32 id;
 	u32 kind;
 	u64 bytes;
@@ -79,7 +82,9 @@ struct hotmirror_instance {
 
 	/* device memory: see devmem.c, dax.c */
 	struct dev_pagemap pgmap;
+	unsigned long pgmap_own;	/* its references that are not somebody's */
 	bool mapped;			/* the struct pages may be looked at; under lock */
+	bool leaving;			/* the drain is done */
 	struct resource *res;		/* private */
 	u64 arena_offset;		/* coherent, dax */
 	struct inode *inode;		/* dax: the shared one */
@@ -110,6 +115,8 @@ struct hotmirror_file {
 	unsigned long exclusive_seq;	/* our own device-exclusive conversions */
 	u64 sabotage;
 	bool unsafe;			/* was ever sabotaged: no access any more */
+	bool keeps_pgmap;		/* sabotage; under inst->lock */
+	bool rss_off;			/* sabotage; under inst->lock */
 	struct hotmirror_stats stats;
 	atomic_t refused;		/* non-blockable invalidations */
 };
@@ -160,7 +167,23 @@ extern struct workqueue_struct *hotmirror_wq;
 extern const struct class hotmirror_class;
 extern dev_t hotmirror_devt;
 extern const struct file_operations hotmirror_control_fops;
-void hotmirror_count(int objects);
+
+/* objects.c */
+enum hotmirror_object {
+	HOTMIRROR_CONTROLS,
+	HOTMIRROR_DEVICES,		/* instances, until their drain is done */
+	HOTMIRROR_LEAVING,		/* the same, from then on */
+	HOTMIRROR_FILES,
+	HOTMIRROR_RANGES,
+	HOTMIRROR_PINS,
+	HOTMIRROR_LAYOUTS,		/* each held by a VMA, and that holds a control file */
+	HOTMIRROR_NR_OBJECTS
+};
+
+void hotmirror_count(enum hotmirror_object object, int n);
+void hotmirror_report_objects(struct hotmirror_query *query);
+int hotmirror_settle(struct file *filp, void *arg);
+void hotmirror_objects_exit(void);
 
 /* ioctl.c */
 struct hotmirror_ioctl {
@@ -187,6 +210,8 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
 void hotmirror_status(struct hotmirror_instance *inst,
 		      struct hotmirror_status *status);
 u32 hotmirror_nr_instances(void);
+u64 hotmirror_pages_used(void);
+long hotmirror_pgmap_refs(struct hotmirror_instance *inst);
 void hotmirror_unplug_node(struct hotmirror_instance *inst);
 void hotmirror_unplugged(struct hotmirror_instance *inst);
 static inline void hotmirror_get(struct hotmirror_instance *inst)
@@ -278,6 +303,7 @@ int hotmirror_arena_init(const char *spec);
 void hotmirror_arena_exit(void);
 int hotmirror_arena_alloc(u64 bytes, u64 *offset);
 void hotmirror_arena_free(u64 offset, u64 bytes);
+bool hotmirror_arena_used(u64 offset);
 phys_addr_t hotmirror_arena_phys(u64 offset);
 u64 hotmirror_arena_bytes(void);
 u64 hotmirror_arena_unused(void);
@@ -300,13 +326,22 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf);
 void hotmirror_evict(struct hotmirror_instance *inst);
 
 /* dax.c */
+struct inode *hotmirror_inode_get(void);
+void hotmirror_inode_put(struct inode *inode);
 int hotmirror_dax_plug(struct hotmirror_instance *inst);
 void hotmirror_dax_free(struct hotmirror_instance *inst);
-void hotmirror_dax_open(struct hotmirror_instance *inst, struct file *filp);
+void hotmirror_dax_open(struct inode *inode, struct file *filp);
+vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
+			       struct vm_fault *vmf, unsigned int order);
 int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
 unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+/* mixed.c */
+int hotmirror_mixed_open(struct hotmirror_control *control, struct file *filp);
+void hotmirror_mixed_release(struct hotmirror_control *control);
+int hotmirror_mixed_mmap(struct file *filp, struct vm_area_struct *vma);
 
 /* dmirror.c */
 int hotmirror_dmirror_init(void);

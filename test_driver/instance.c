@@ -11,12 +11,57 @@
 #include "hotmirror.h"
 
 static DEFINE_IDA(hotmirror_ids);
+/* Every instance whose struct exists; innermost. */
+static DEFINE_MUTEX(hotmirror_all_lock);
+static LIST_HEAD(hotmirror_all);
 /* Instances that are not gone. */
 static atomic_t hotmirror_plugged = ATOMIC_INIT(0);
 
 u32 hotmirror_nr_instances(void)
 {
 	return atomic_read(&hotmirror_plugged);
+}
+
+/* Device pages that back somebody's memory, of all instances. */
+u64 hotmirror_pages_used(void)
+{
+	struct hotmirror_instance *inst;
+	u64 used = 0;
+
+	guard(mutex)(&hotmirror_all_lock);
+	list_for_each_entry(inst, &hotmirror_all, all)
+		used += READ_ONCE(inst->nr_used);
+	return used;
+}
+
+/*
+ * All references to a pgmap. They are counted per CPU until memunmap_pages() kills the
+ * counter, and only then does the core add them up; this is the same sum, without
+ * the grace period. Exact unless somebody takes or drops one at this moment.
+ */
+static unsigned long hotmirror_pgmap_count(struct hotmirror_instance *inst)
+{
+	struct percpu_ref *ref = &inst->pgmap.ref;
+	unsigned long __percpu *part;
+	unsigned long sum;
+	int cpu;
+
+	if (WARN_ON_ONCE(!__ref_is_percpu(ref, &part)))
+		return inst->pgmap_own;
+	sum = atomic_long_read(&ref->data->count);
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(part, cpu));
+	return sum;
+}
+
+/*
+ * References to the pgmap beside those that memremap_pages() took: each live private
+ * or coherent page has one. memunmap_pages() would wait for them in D state. Under
+ * inst->lock, or by the drain.
+ */
+long hotmirror_pgmap_refs(struct hotmirror_instance *inst)
+{
+	return inst->mapped ? hotmirror_pgmap_count(inst) - inst->pgmap_own : 0;
 }
 
 /* unplug.c, as the last thing: drop what hotmirror_plug() took for the instance. */
@@ -44,14 +89,15 @@ static void hotmirror_release(struct device *dev)
 	hotmirror_dax_free(inst);
 	hotmirror_devmem_free(inst);
 	ida_free(&hotmirror_ids, inst->id);
+	mutex_lock(&hotmirror_all_lock);
+	list_del(&inst->all);
+	mutex_unlock(&hotmirror_all_lock);
+	hotmirror_count(inst->leaving ? HOTMIRROR_LEAVING : HOTMIRROR_DEVICES, -1);
 	kfree(inst);
-	hotmirror_count(-1);
 }
 
 static int hotmirror_plug_check(struct hotmirror_plug *plug)
 {
-	u64 align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
-
 	switch (plug->kind) {
 	case HOTMIRROR_PRIVATE:
 	case HOTMIRROR_COHERENT:
@@ -63,13 +109,16 @@ static int hotmirror_plug_check(struct hotmirror_plug *plug)
 	if (!plug->bytes || plug->bytes > HOTMIRROR_MAX_BYTES ||
 	    !IS_ALIGNED(plug->bytes, SUBSECTION_SIZE))
 		return -EINVAL;
-	if (plug->align && plug->align != align)
+	if (plug->align && (plug->kind != HOTMIRROR_DAX ||
+			    (plug->align != PAGE_SIZE && plug->align != PMD_SIZE)))
 		return -EINVAL;
 	if (plug->kind == HOTMIRROR_PRIVATE)
 		return IS_ENABLED(CONFIG_DEVICE_PRIVATE) ? 0 : -EOPNOTSUPP;
 	if (!hotmirror_arena_bytes())
 		return -EOPNOTSUPP;
 	if (plug->kind == HOTMIRROR_DAX && !IS_ENABLED(CONFIG_FS_DAX))
+		return -EOPNOTSUPP;
+	if (plug->align == PMD_SIZE && !HOTMIRROR_CAN_PMD)
 		return -EOPNOTSUPP;
 	return 0;
 }
@@ -92,7 +141,7 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 	inst->id = id;
 	inst->kind = plug->kind;
 	inst->bytes = plug->bytes;
-	inst->align = plug->kind == HOTMIRROR_DAX ? PAGE_SIZE : 0;
+	inst->align = plug->kind == HOTMIRROR_DAX ? plug->align ?: PAGE_SIZE : 0;
 	spin_lock_init(&inst->state_lock);
 	spin_lock_init(&inst->mem_lock);
 	mutex_init(&inst->lock);
@@ -105,7 +154,10 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 	inst->dev.class = &hotmirror_class;
 	inst->dev.devt = MKDEV(MAJOR(hotmirror_devt), MINOR(hotmirror_devt) + id);
 	inst->dev.release = hotmirror_release;
-	hotmirror_count(1);
+	mutex_lock(&hotmirror_all_lock);
+	list_add(&inst->all, &hotmirror_all);
+	mutex_unlock(&hotmirror_all_lock);
+	hotmirror_count(HOTMIRROR_DEVICES, 1);
 	return inst;
 }
 
@@ -142,6 +194,7 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
 	if (ret)
 		goto put;
 
+	inst->pgmap_own = hotmirror_pgmap_count(inst);
 	inst->when_ns[HOTMIRROR_LIVE] = ktime_get_ns();
 	cdev_init(&inst->cdev, node ? node->fops : &hotmirror_fops);
 	inst->cdev.owner = THIS_MODULE;
@@ -195,5 +248,6 @@ void hotmirror_status(struct hotmirror_instance *inst,
 	status->pages = inst->nr_pages;
 	status->pages_used = READ_ONCE(inst->nr_used);
 	status->pages_held = hotmirror_held(inst);
+	status->pgmap_refs = hotmirror_pgmap_refs(inst);
 	mutex_unlock(&inst->lock);
 }

@@ -86,6 +86,8 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_COHERENT;
 	if (hotmirror_arena_bytes() && IS_ENABLED(CONFIG_FS_DAX))
 		query->features |= HOTMIRROR_HAS_DAX;
+	if (query->features & HOTMIRROR_HAS_DAX && HOTMIRROR_CAN_PMD)
+		query->features |= HOTMIRROR_HAS_DAX_PMD;
 	if (hotmirror_notifier_ops(true))
 		query->features |= HOTMIRROR_HAS_TWO_PASS;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
@@ -101,5 +103,6 @@ int hotmirror_query(struct file *filp, void *arg)
 	query->plug_align = SUBSECTION_SIZE;
 	query->arena_bytes = hotmirror_arena_bytes();
 	query->arena_free = hotmirror_arena_unused();
+	hotmirror_report_objects(query);
 	return 0;
 }

@@ -29,14 +29,6 @@ struct workqueue_struct *hotmirror_wq;
 dev_t hotmirror_devt;
 const struct class hotmirror_class = { .name = "test_hotmirror" };
 
-/* Control files, instances, instance files and ranges that are alive. */
-static atomic_t hotmirror_objects = ATOMIC_INIT(0);
-
-void hotmirror_count(int objects)
-{
-	atomic_add(objects, &hotmirror_objects);
-}
-
 static struct miscdevice hotmirror_misc = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "hotmirror",
@@ -78,8 +70,7 @@ static void hotmirror_leave_nothing(void)
 	class_unregister(&hotmirror_class);
 	unregister_chrdev_region(hotmirror_devt, HOTMIRROR_MAX_INSTANCES);
 	hotmirror_arena_exit();
-	WARN(atomic_read(&hotmirror_objects), "%d objects left behind\n",
-	     atomic_read(&hotmirror_objects));
+	hotmirror_objects_exit();
 }
 
 static int __init hotmirror_init(void)

@@ -63,7 +63,7 @@ void hotmirror_op_end(struct hotmirror_op *op)
 static void hotmirror_range_free(struct kref *ref)
 {
 	kfree(container_of(ref, struct hotmirror_range, ref));
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_RANGES, -1);
 }
 
 void hotmirror_range_put(struct hotmirror_range *range)
@@ -137,7 +137,7 @@ static struct hotmirror_range *hotmirror_range_alloc(struct hotmirror_op *op)
 	range->start = op->start;
 	range->end = op->end;
 	kref_init(&range->ref);
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_RANGES, 1);
 	return range;
 }
 

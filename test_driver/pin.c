@@ -6,6 +6,7 @@
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include "compat.h"
 #include "hotmirror.h"
 
@@ -16,6 +17,16 @@ struct hotmirror_pins {
 	unsigned long nr;
 	struct page *pages[];
 };
+
+/* What a device would find there; 0 where the memory has no direct map. */
+static u64 hotmirror_pins_word(struct hotmirror_pins *pins)
+{
+	u64 word;
+
+	if (copy_from_kernel_nofault(&word, page_address(pins->pages[0]), sizeof(word)))
+		return 0;
+	return word;
+}
 
 static void hotmirror_pages_put(struct page **pages, unsigned long nr, bool get)
 {
@@ -31,7 +42,7 @@ static void hotmirror_pins_put(struct hotmirror_pins *pins)
 {
 	hotmirror_pages_put(pins->pages, pins->nr, pins->get);
 	kvfree(pins);
-	hotmirror_count(-1);
+	hotmirror_count(HOTMIRROR_PINS, -1);
 }
 
 /* What is present, or -EAGAIN: a fault of this call could not be interrupted. */
@@ -110,9 +121,10 @@ static int hotmirror_pin_op(struct hotmirror_op *op, struct hotmirror_pin *pin)
 		kvfree(pins);
 		return got == -EINTR ? -ERESTARTSYS : got ?: -EFAULT;
 	}
-	hotmirror_count(1);
+	hotmirror_count(HOTMIRROR_PINS, 1);
 	pins->nr = got;
 	pin->pages = got;
+	pin->word = hotmirror_pins_word(pins);
 	mutex_lock(&op->file->lock);
 	pins->id = op->file->next_pin++;
 	pin->id = pins->id;
@@ -129,6 +141,7 @@ int hotmirror_pin(struct file *filp, void *arg)
 	int ret;
 
 	pin->pages = 0;
+	pin->word = 0;
 	if (pin->reserved || !IS_ALIGNED(pin->addr | pin->length, PAGE_SIZE) ||
 	    pin->length > HOTMIRROR_MAX_BYTES ||
 	    (pin->flags & HOTMIRROR_PIN_GET && pin->flags & HOTMIRROR_PIN_LONGTERM))
@@ -168,6 +181,7 @@ int hotmirror_unpin(struct file *filp, void *arg)
 	if (!pins)
 		return -ENOENT;
 	pin->pages = pins->nr;
+	pin->word = hotmirror_pins_word(pins);
 	hotmirror_pins_put(pins);
 	return 0;
 }

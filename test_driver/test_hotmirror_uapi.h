@@ -5,7 +5,7 @@
  *
  * Two kinds of file take these ioctls:
  *
- *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS
+ *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS SETTLE, mmap()
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
  *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
  *                               UNPIN VERIFY STATS SABOTAGE, mmap() and poll()
@@ -23,9 +23,25 @@
  * it: addresses are the opener's, buffers are the caller's. Its ioctls can be
  * submitted through io_uring as well: see struct hotmirror_uring.
  *
- * mmap() of a dax instance follows device-dax: MAP_SHARED only (EINVAL), ENXIO once
- * unplug was asked for, SIGBUS for what lies behind the end of the memory. The other
- * kinds answer ENODEV. poll() reports EPOLLPRI from the moment unplug is asked for
+ * mmap() of a dax instance follows device-dax: MAP_SHARED only, address, length and
+ * offset multiples of its align (EINVAL), ENXIO once unplug was asked for, SIGBUS for
+ * what lies behind the end of the memory. It cannot be split or moved to where it
+ * would not be aligned (EINVAL, SIGBUS), nor grow (EFAULT). The other kinds answer
+ * ENODEV.
+ *
+ * mmap() of the control file maps the arena, MAP_SHARED, the offset being that in
+ * the arena; EINVAL behind its end, ENODEV without HOTMIRROR_HAS_DAX. What each
+ * multiple of hotmirror_query.plug_align shows is decided by mmap() and then stays
+ * so for this mapping and its copies, whatever is plugged or unplugged later:
+ *
+ *   a live dax instance of this control file: its memory, until it is unplugged,
+ *	then SIGBUS for ever. One that is mapped in PMDs gives SIGBUS where address
+ *	and offset are not both aligned to that.
+ *   nobody's: ordinary zeroed memory, which belongs to the control file: all its
+ *	mappings share it, and the last close frees it.
+ *   anything else (another control file's, coherent, being unplugged): SIGBUS.
+ *
+ * poll() reports EPOLLPRI from the moment unplug is asked for
  * and EPOLLHUP when the instance is gone.
  */
 #ifndef _TEST_HOTMIRROR_UAPI_H
@@ -69,8 +85,19 @@
  * @plug_align: out: granularity of hotmirror_plug.bytes (sub-section size)
  * @arena_bytes: out: size of the memory reserved for coherent and dax, 0 if none
  * @arena_free: out: how much of it is not plugged
+ * @controls: out: open control files
+ * @devices: out: instances that somebody may keep: their drain is not done
+ * @leaving: out: the others, until nobody refers to them and they are freed. No page
+ *	and no pgmap reference of them is left; memunmap_pages() is at work, or they
+ *	are gone
+ * @files: out: open instance files
+ * @ranges: out: mirrored ranges, that is subscriptions to notifiers
+ * @pins: out: PINs without their UNPIN
+ * @pages_used: out: device pages that back somebody's memory, of all instances
  *
- * Works on both kinds of file and in every state.
+ * What is counted is the whole module's. The struct ended at @controls once
+ * (HOTMIRROR_QUERY_SIZE_1), and that is still accepted. Works on both kinds of file
+ * and in every state.
  */
 struct hotmirror_query {
 	__u32 size;
@@ -83,7 +110,16 @@ struct hotmirror_query {
 	__aligned_u64 plug_align;
 	__aligned_u64 arena_bytes;
 	__aligned_u64 arena_free;
+	__u32 controls;
+	__u32 devices;
+	__u32 leaving;
+	__u32 files;
+	__u32 ranges;
+	__u32 pins;
+	__aligned_u64 pages_used;
 };
+
+#define HOTMIRROR_QUERY_SIZE_1	64
 
 #define HOTMIRROR_HAS_PRIVATE	(1ULL << 0)	/* CONFIG_DEVICE_PRIVATE */
 #define HOTMIRROR_HAS_COHERENT	(1ULL << 1)	/* an arena was given */
@@ -92,6 +128,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_SABOTAGE	(1ULL << 4)	/* loaded with sabotage=1 */
 #define HOTMIRROR_HAS_EXCLUSIVE	(1ULL << 5)	/* ATOMIC: device-exclusive PTEs */
 #define HOTMIRROR_HAS_LARGE	(1ULL << 6)	/* MIGRATE_LARGE: PMD-sized private folios */
+#define HOTMIRROR_HAS_DAX_PMD	(1ULL << 8)	/* dax instances that are mapped in PMDs */
 #define HOTMIRROR_HAS_URING	(1ULL << 9)	/* the ioctls of an instance file in io_uring */
 
 /**
@@ -101,7 +138,8 @@ struct hotmirror_query {
  * @kind: HOTMIRROR_PRIVATE, HOTMIRROR_COHERENT or HOTMIRROR_DAX
  * @id: out: number of the instance
  * @bytes: size of the device memory, a multiple of hotmirror_query.plug_align
- * @align: dax: mapping granularity, PAGE_SIZE or 0 for PAGE_SIZE; others: 0
+ * @align: dax: mapping granularity, page_size, 0 for page_size, or pmd_size where the
+ *	kernel can (HOTMIRROR_HAS_DAX_PMD); others: 0
  *
  * Errors: EINVAL (kind, bytes, align), EOPNOTSUPP (this kernel lacks the kind or
  * the module has no arena), ENOSPC (arena or instance numbers used up), ENOMEM.
@@ -165,6 +203,11 @@ struct hotmirror_unplug {
  *	invalidated state on, 0 before
  * @when_ns: out: time each state was entered, 0 if it was not; [LIVE] is the plug
  * @disabling_ns: out: time disable was asked for, 0 if it was not
+ * @pgmap_refs: out: references to the device's struct dev_pagemap beside those of the
+ *	device itself; each page in use (private, coherent) has one. The drain waits
+ *	for them, too
+ *
+ * The struct ended at @pgmap_refs once (HOTMIRROR_STATUS_SIZE_1).
  *
  * Errors: ENOENT (control file: no such instance of this file).
  */
@@ -187,7 +230,31 @@ struct hotmirror_status {
 	__aligned_u64 pages_held;
 	__aligned_u64 when_ns[HOTMIRROR_NR_STATES];
 	__aligned_u64 disabling_ns;
+	__aligned_u64 pgmap_refs;
 };
+
+#define HOTMIRROR_STATUS_SIZE_1	136
+
+/**
+ * struct hotmirror_settle - HOTMIRROR_SETTLE: wait until what was made is no more
+ * @size: sizeof(struct hotmirror_settle)
+ * @flags: HOTMIRROR_SETTLE_GONE to count what is leaving, too, or 0
+ * @objects: wait until no more than so many are left of what struct hotmirror_query
+ *	counts: controls, devices, files, ranges and pins
+ * @left: out: how many are left
+ * @timeout_ns: for how long; 0 does not wait
+ *
+ * Errors: EINVAL (timeout), ETIMEDOUT, EINTR.
+ */
+struct hotmirror_settle {
+	__u32 size;
+	__u32 flags;
+	__u32 objects;
+	__u32 left;
+	__aligned_u64 timeout_ns;
+};
+
+#define HOTMIRROR_SETTLE_GONE	(1U << 0)
 
 /**
  * struct hotmirror_mirror - HOTMIRROR_MIRROR, HOTMIRROR_UNMIRROR: one interval notifier
@@ -289,6 +356,8 @@ struct hotmirror_atomic {
  * @length: PIN: length, page aligned, not 0; UNPIN: 0
  * @pages: out: pages pinned, less than asked for if a later one failed; UNPIN:
  *	pages given back
+ * @word: UNPIN: out, the first eight bytes of the first page as its holder has them,
+ *	read just before it is given back; PIN: out, the same
  *
  * A pin is taken by pin_user_pages_remote() and held until UNPIN or the last
  * close, whatever becomes of the process, the mapping or the instance. UNPIN works
@@ -305,6 +374,7 @@ struct hotmirror_pin {
 	__aligned_u64 addr;
 	__aligned_u64 length;
 	__aligned_u64 pages;
+	__aligned_u64 word;
 };
 
 #define HOTMIRROR_PIN_WRITE	(1U << 0)	/* FOLL_WRITE */
@@ -456,7 +526,8 @@ struct hotmirror_stats {
  * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
  * entries may name memory that belongs to somebody else by now.
  *
- * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit).
+ * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit), ENODEV
+ * (KEEP_PGMAP: the instance is gone).
  */
 struct hotmirror_sabotage {
 	__u32 size;
@@ -467,8 +538,10 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
 #define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the seq */
 #define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
-#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
 #define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
+#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
+#define HOTMIRROR_SABOTAGE_KEEP_PGMAP		(1ULL << 5)	/* a pgmap reference, until close */
+#define HOTMIRROR_SABOTAGE_RSS			(1ULL << 6)	/* one page too much in RssAnon */
 
 /**
  * struct hotmirror_uring - an ioctl of an instance file as an io_uring command
@@ -509,6 +582,7 @@ struct hotmirror_uring {
 #define HOTMIRROR_STATUS		HOTMIRROR_IO(0x01)	/* struct hotmirror_status */
 #define HOTMIRROR_PLUG			HOTMIRROR_IO(0x10)	/* struct hotmirror_plug */
 #define HOTMIRROR_UNPLUG		HOTMIRROR_IO(0x11)	/* struct hotmirror_unplug */
+#define HOTMIRROR_SETTLE		HOTMIRROR_IO(0x12)	/* struct hotmirror_settle */
 #define HOTMIRROR_MIRROR		HOTMIRROR_IO(0x20)	/* struct hotmirror_mirror */
 #define HOTMIRROR_UNMIRROR		HOTMIRROR_IO(0x21)	/* struct hotmirror_mirror */
 #define HOTMIRROR_READ			HOTMIRROR_IO(0x22)	/* struct hotmirror_access */

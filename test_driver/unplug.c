@@ -153,13 +153,14 @@ static void hotmirror_invalidate_all(struct hotmirror_instance *inst)
  */
 static bool hotmirror_unused(struct hotmirror_instance *inst)
 {
-	return inst->kind != HOTMIRROR_DAX && !READ_ONCE(inst->nr_used);
+	return inst->kind != HOTMIRROR_DAX && !READ_ONCE(inst->nr_used) &&
+	       !hotmirror_pgmap_refs(inst);
 }
 
 static bool hotmirror_drained(struct hotmirror_instance *inst)
 {
 	if (inst->kind == HOTMIRROR_DAX)
-		return hotmirror_dax_freeze(inst);
+		return !hotmirror_pgmap_refs(inst) && hotmirror_dax_freeze(inst);
 	hotmirror_evict(inst);
 	return hotmirror_unused(inst);
 }
@@ -175,6 +176,9 @@ static void hotmirror_drain(struct hotmirror_instance *inst)
 	mutex_lock(&inst->lock);
 	inst->mapped = false;
 	mutex_unlock(&inst->lock);
+	inst->leaving = true;
+	hotmirror_count(HOTMIRROR_LEAVING, 1);
+	hotmirror_count(HOTMIRROR_DEVICES, -1);
 	hotmirror_devmem_unmap(inst);
 	hotmirror_unplug_node(inst);
 }

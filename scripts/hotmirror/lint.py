@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import build, guest, host, kernels
+from . import build, guest, host, kernels, lint_readme
 from .say import Stop, say
 
 IGNORED_TYPES = "scripts/lint.d/checkpatch-ignore"
@@ -330,6 +330,7 @@ CHECKS = [
     Check("collections.newest", collections, kernels.newest),
     Check("collections.trixie", collections, kernels.stable),
     Check("user_c", user_c),
+    Check("readme.newest", lint_readme.readme, kernels.newest),
 ]
 
 

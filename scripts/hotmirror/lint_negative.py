@@ -36,19 +36,44 @@ PROGRAM = C + """int main(int argc, char **argv)
 }
 """
 
+HARNESS = C + """#include "kselftest_harness.h"
+
+TEST(is_good)
+{
+	EXPECT_EQ(0, 0);
+}
+
+TEST_HARNESS_MAIN
+"""
+
+README = """| program | what it proves |
+|---|---|
+| `good` | `good:global.is_*` |
+
+Run `TESTS='good:*.is_good'`: `good:global.*` (fine).
+"""
+
+STATE = C + """const char * const names[][1] = {
+	[0] = { "fine", },
+};
+"""
+
 GOOD = {
     "test_driver/Kbuild": HASH + "obj-m := good.o\n",
     "test_driver/Makefile": HASH + "all:\n\t$(MAKE) -C '$(KDIR)' M='$(CURDIR)' modules\n",
     "test_driver/good.c": MODULE % "\tif (get_user(value, place))\n\t\treturn -EFAULT;",
-    "selftests/Makefile": HASH + "TEST_GEN_PROGS := good\ninclude $(KSFT)/lib.mk\n",
-    "selftests/good.c": PROGRAM % "",
+    "selftests/Makefile": HASH + "CFLAGS += -I$(KSFT) -Wno-unused-parameter -Wno-clobbered\n"
+                                 "TEST_GEN_PROGS := good\ninclude $(KSFT)/lib.mk\n",
+    "selftests/README.md": README,
+    "selftests/good.c": HARNESS,
+    "selftests/cpu/state.c": STATE,
     "scripts/good.c": PROGRAM % "",
     "scripts/good": "#!/bin/sh\n" + HASH + 'echo "$1"\n',
     "scripts/good.py": HASH + "import os\n",
 }
 GOOD = {name: text.replace("{\n\n", "{\n") for name, text in GOOD.items()}
 
-# check -> what makes the good project bad
+# check, or check/in which way -> what makes the good project bad
 BAD = {
     "spdx": {"scripts/bad.py": "import os\n"},
     "whitespace": {"scripts/bad.py": HASH + "import os \n"},
@@ -63,6 +88,11 @@ BAD = {
     "sparse": {"test_driver/good.c": MODULE % "\tvalue = *place;"},
     "collections": {"selftests/good.c": PROGRAM % "\tunsigned int unused;\n"},
     "user_c": {"scripts/good.c": PROGRAM % "\tunsigned int unused;\n"},
+    "readme/test": {"selftests/README.md": README.replace("is_*", "was_*")},
+    "readme/command": {"selftests/README.md": README.replace("is_good'", "was_good'")},
+    "readme/program": {"selftests/README.md": README.replace("| `good`", "| good")},
+    "readme/row": {"selftests/README.md": README + "| `gone` | |\n"},
+    "readme/state": {"selftests/README.md": README.replace("(fine)", "(fine, bad)")},
 }
 
 
@@ -82,7 +112,8 @@ def run_all(report):
     report.add("negative.good_input_passes", complaints)
     for check in _once():
         kind = check.name.partition(".")[0]
-        with lint.bench(_contents(BAD[kind])) as b:
-            refused = check.run(b)
-        report.add(f"negative.{kind}_refuses",
-                   [] if refused else [f"{check.name} accepts {', '.join(BAD[kind])}"])
+        for way in [way for way in BAD if way.partition("/")[0] == kind]:
+            with lint.bench(_contents(BAD[way])) as b:
+                refused = check.run(b)
+            report.add(f"negative.{way.replace('/', '_')}_refuses",
+                       [] if refused else [f"{check.name} accepts {', '.join(BAD[way])}"])

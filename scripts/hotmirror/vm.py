@@ -21,6 +21,9 @@ ACCELS = ("auto", "kvm", "tcg")
 PORT = "hotmirror.results"
 # 576 MiB at 4544 MiB: the first 64 MiB share a 128 MiB section with RAM (claim S9).
 ARENA_MB, ARENA_AT_MB = 576, 4544
+# Legacy pmem that a test may make real device-dax of, for small pages and for PMDs. Apart,
+# so that they stay two; each has 2 MiB and more for its label (selftests/lib/devdax.h).
+SCRATCH_PMEM = "memmap=20M!5184M memmap=20M!5248M hotmirror.scratch_pmem"
 # With a thread per CPU, QEMU 7.2 now and then keeps a stale translation of code that
 # another CPU is patching: one boot in 40 died of an int3 in sched_clock_cpu(). One
 # thread for all CPUs measured no slower on two cores.
@@ -68,7 +71,8 @@ def parse_mem(text):
 
 
 def _command(kernel, settings, accel, initrd, console, sock):
-    append = (f"console=ttyS0 panic=-1 memmap={ARENA_MB}M${ARENA_AT_MB}M "
+    # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
+    append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
               f"{settings.append}").strip()
     processor = "host" if accel == "kvm" else "max,-erms,-fsrm"
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",

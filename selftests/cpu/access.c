@@ -140,7 +140,7 @@ struct cell_look cell_look_at(const char *mem, size_t page)
 	static struct cell_look look;	/* outlives siglongjmp() */
 	static int i;
 
-	look = (struct cell_look){};
+	look = (struct cell_look){ .looked = 1 };
 	for (i = 0; i < CELL_PAGES; i++) {
 		enum cell_end end = sigsetjmp(resume, 0);
 

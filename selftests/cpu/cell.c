@@ -3,7 +3,6 @@
  * One side of a cell: build the memory, make the access, see what it left behind.
  */
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,16 +12,6 @@
 #include "../lib/mem.h"
 #include "../lib/pagemap.h"
 #include "cell.h"
-
-/* What reclaim looks at sits in lists of the CPU that touched it: be always the same. */
-static int stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
-}
 
 static bool is_live(const struct cell_instance *inst)
 {
@@ -53,7 +42,7 @@ int cell_instance(struct cell_side *side, struct cell_instance *inst, __u32 kind
 
 int cell_side_open(struct cell_side *side, __u32 kind)
 {
-	int ret = stay_on_one_cpu();
+	int ret = hm_stay_on_one_cpu();
 
 	side->first = (struct cell_instance){ .kind = kind, .fd = -1 };
 	side->second = (struct cell_instance){ .fd = -1 };
@@ -207,6 +196,7 @@ void cell_run(struct cell_side *side, const struct cell *cell, struct cell_outco
 		snprintf(out->why, sizeof(out->why), "%s", place.why ?: "cannot be built");
 	} else {
 		make_access(&place, cell, out);
+		cell_unlock(&place);
 		see(&place, cell, out);
 	}
 	clean_up(&place);

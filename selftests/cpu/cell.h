@@ -55,6 +55,7 @@ struct cell_place {
 	struct cell_instance *dax;
 	__u32 range;
 	bool mirrored;
+	int key;		/* protection key; 0: none */
 	struct { char *start; size_t length; } areas[CELL_AREAS];
 	int nr_areas;
 	struct hm_child child;	/* pid 0: none */
@@ -102,6 +103,7 @@ struct cell_memory {
 #define CELL_AWAY	(1U << 4)	/* private pages of the mirroring instance */
 #define CELL_OWN	(1U << 5)	/* memory of the mirroring instance */
 #define CELL_LARGE	(1U << 6)	/* a device-private folio of PMD size */
+#define CELL_MIXEDMAP	(1U << 7)	/* mapped once: what is dropped does not come back */
 
 struct cell_state {
 	const char *name;
@@ -125,18 +127,22 @@ enum {
 struct cell_prot {
 	const char *name;
 	int steps[2];		/* for mprotect(), in this order; -1: none */
+	unsigned int key;	/* PKEY_DISABLE_* of a protection key; 0: none */
 	/* Not everything with everything: the cells that this one is for. */
 	unsigned int states;
 	unsigned int tables;	/* 1 << CELL_COLD, ... */
 };
 
 enum {
-	CELL_RW, CELL_RO, CELL_NONE, CELL_WO, CELL_REOPENED, CELL_CLOSED, CELL_NR_PROTS
+	CELL_RW, CELL_RO, CELL_NONE, CELL_WO, CELL_REOPENED, CELL_CLOSED, CELL_KEYED,
+	CELL_KEYED_RO, CELL_NR_PROTS
 };
 
 extern const struct cell_state cell_states[CELL_NR_STATES];
 extern const struct cell_prot cell_prots[CELL_NR_PROTS];
 int cell_protect(struct cell_place *place, const struct cell_prot *prot);
+/* Let the CPU look again at what a protection key kept from it. */
+void cell_unlock(struct cell_place *place);
 
 struct cell {
 	const struct cell_memory *memory;
@@ -149,7 +155,7 @@ struct cell {
 /* What one viewer finds in the pages. */
 struct cell_look {
 	__u32 ends;		/* enum cell_end of each page, 4 bits each */
-	__u32 reserved;
+	__u32 looked;		/* 0: nobody looked */
 	__u64 word;		/* that the access was to */
 	__u64 sum;		/* over all else */
 };
@@ -212,6 +218,7 @@ int cell_hugetlb(struct cell_place *place);
 int cell_hugetlb_memfd(struct cell_place *place);
 int cell_secret(struct cell_place *place);
 int cell_pfnmap(struct cell_place *place);
+int cell_driver(struct cell_place *place);
 int cell_dax(struct cell_place *place);
 int cell_own_dax(struct cell_place *place);
 int cell_to_device(struct cell_place *place);

@@ -11,6 +11,8 @@
 #define READ		(1U << CELL_READ)
 #define WRITE		(1U << CELL_WRITE)
 #define ATOMIC		(1U << CELL_ATOMIC)
+#define KEYED		(1U << CELL_KEYED)
+#define KEYED_RO	(1U << CELL_KEYED_RO)
 
 /* What a page without a PTE, but with a swap-like entry looks like. */
 #define NO_PTE		(HM_PM_PRESENT | HM_PM_SWAP | HM_PM_EXCLUSIVE)
@@ -55,6 +57,26 @@ static const struct accepted accepted[] = {
 		.raw = HM_PM_BITS,
 		.settled = HM_PM_BITS,
 		.reason = "HMM refuses a VMA without VM_READ, x86 reads it",
+	}, {
+		.prots = KEYED | KEYED_RO,
+		.end = CELL_OK,
+		.keyless = true,
+		.reason = "protection keys are a thread's: HMM and GUP from outside know none",
+	}, {
+		.prots = KEYED,
+		.states = CELL(UNTOUCHED),
+		.end = CELL_OK,
+		.raw = HM_PM_BITS,
+		.settled = HM_PM_EXCLUSIVE | HM_PM_FILE,
+		.reason = "so it populates what the CPU may not",
+	}, {
+		.prots = KEYED_RO,
+		.states = CELL(UNTOUCHED),
+		.accesses = WRITE | ATOMIC,
+		.end = CELL_OK,
+		.raw = HM_PM_BITS,
+		.settled = HM_PM_EXCLUSIVE | HM_PM_FILE,
+		.reason = "so it populates what the CPU may not write",
 	}, {
 		.traits = CELL_AWAY,
 		.end = CELL_OK,
@@ -112,7 +134,16 @@ static bool applies(const struct accepted *a, const struct cell *cell)
 	       (!a->accesses || a->accesses & 1U << cell->access);
 }
 
-enum cell_end cell_expected(const struct cell *cell)
+/* The key is looked at when the mapping is, before the page. */
+static bool key_refuses(const struct cell *cell)
+{
+	unsigned int key = cell_prots[cell->prot].key;
+
+	return key & PKEY_DISABLE_ACCESS ||
+	       (key & PKEY_DISABLE_WRITE && cell->access != CELL_READ);
+}
+
+static enum cell_end without_key(const struct cell *cell)
 {
 	const int *steps = cell_prots[cell->prot].steps;
 	int prot = steps[1] >= 0 ? steps[1] : steps[0];
@@ -123,13 +154,52 @@ enum cell_end cell_expected(const struct cell *cell)
 		return CELL_SEGV;
 	if (write && prot >= 0 && !(prot & PROT_WRITE))
 		return CELL_SEGV;
+	/* There is nobody to bring it back. */
+	if (cell->state == CELL_DONTNEED && cell->memory->traits & CELL_MIXEDMAP)
+		return CELL_BUS;
 	return cell_states[cell->state].ends;
+}
+
+enum cell_end cell_expected(const struct cell *cell)
+{
+	return key_refuses(cell) ? CELL_SEGV : without_key(cell);
+}
+
+static __u64 word_after(const struct cell *cell, __u64 before)
+{
+	if (cell->access == CELL_READ)
+		return before;
+	return cell->access == CELL_WRITE ? CELL_OPERAND : before + CELL_OPERAND;
+}
+
+/* What the CPU would have got and left, had its key not kept it away. */
+static struct cell_outcome unlocked(const struct cell *cell, const struct cell_outcome *cpu)
+{
+	struct cell_outcome out = *cpu;
+	__u64 before = cpu->own.word;
+
+	out.end = without_key(cell);
+	out.value = cell->access == CELL_WRITE ? CELL_OPERAND : before;
+	out.own.word = word_after(cell, before);
+	if (out.other.looked && cell->memory->traits & CELL_SHARED)
+		out.other.word = out.own.word;
+	if (cell->access != CELL_READ)
+		out.later = out.own;
+	return out;
 }
 
 /* The device's end that is the same as the CPU's. */
 static enum cell_end same_as(enum cell_end cpu)
 {
 	return cpu == CELL_SEGV || cpu == CELL_BUS ? CELL_FAULT : cpu;
+}
+
+static bool is_keyless(const struct cell *cell)
+{
+	for (size_t i = 0; i < NR_ACCEPTED; i++)
+		if (accepted[i].keyless && applies(&accepted[i], cell))
+			return key_refuses(cell);
+	return false;
 }
 
 /* The first difference in how it ends decides; those in pagemap add up. */
@@ -192,15 +262,13 @@ static unsigned int compare_looks(const struct cell_outcome *cpu,
 	return diff;
 }
 
-unsigned int cell_judge(const struct cell *cell, const struct cell_outcome *cpu,
-			const struct cell_outcome *device)
+static unsigned int compare(const struct cell *cell, const struct cell_outcome *cpu,
+			    const struct cell_outcome *device)
 {
 	struct accepted a = allowed(cell, cpu->end);
 	bool refused = cpu->end == CELL_OK && a.end != CELL_OK;
 	unsigned int diff = 0;
 
-	if (cpu->end != cell_expected(cell))
-		diff |= DIFF_EXPECTED;
 	if (device->end != a.end)
 		diff |= DIFF_END;
 	if (!refused && cpu->value != device->value)
@@ -214,6 +282,17 @@ unsigned int cell_judge(const struct cell *cell, const struct cell_outcome *cpu,
 	if (cpu->stale || device->stale)
 		diff |= DIFF_STALE;
 	return diff | compare_looks(cpu, device, refused && cell->access != CELL_READ);
+}
+
+unsigned int cell_judge(const struct cell *cell, const struct cell_outcome *cpu,
+			const struct cell_outcome *device)
+{
+	unsigned int diff = cpu->end == cell_expected(cell) ? 0 : DIFF_EXPECTED;
+	struct cell_outcome out = *cpu;
+
+	if (!diff && is_keyless(cell))
+		out = unlocked(cell, cpu);
+	return diff | compare(cell, &out, device);
 }
 
 const char *cell_known_bug(const struct cell *cell, const struct cell_outcome *device,

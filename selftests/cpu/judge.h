@@ -30,6 +30,8 @@ struct accepted {
 	unsigned int accesses;		/* 1 << CELL_READ, ... */
 	/* What the device gets where the CPU succeeds: exactly this. */
 	enum cell_end end;
+	/* It gets what the CPU would have got without the protection key. */
+	bool keyless;
 	/* pagemap bits that may differ, right after the access and later */
 	__u64 raw;
 	__u64 settled;

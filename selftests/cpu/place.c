@@ -41,6 +41,8 @@ void cell_place_end(struct cell_place *place)
 {
 	for (int i = 0; i < place->nr_areas; i++)
 		munmap(place->areas[i].start, place->areas[i].length);
+	if (place->key)
+		pkey_free(place->key);
 	if (place->file >= 0)
 		close(place->file);
 }
@@ -206,6 +208,15 @@ int cell_pfnmap(struct cell_place *place)
 		return lacks(place, -errno, "no /dev/mem");
 	place->mem = map(place, PROT_READ, MAP_SHARED, place->file, SYSTEM_ROM);
 	return place->mem ? 0 : lacks(place, -errno, "/dev/mem refuses the system ROM");
+}
+
+/* RAM that a driver mapped: VM_MIXEDMAP, all of it present, and no fault handler. */
+int cell_driver(struct cell_place *place)
+{
+	place->file = hm_driver_ram(CELL_PAGES);
+	if (place->file < 0)
+		return lacks(place, place->file, "no ring of a packet socket (CONFIG_PACKET)");
+	return map_mem(place, MAP_SHARED) ?: map_other(place);
 }
 
 static int map_dax(struct cell_place *place, struct cell_instance *inst)

@@ -299,17 +299,40 @@ const struct cell_state cell_states[CELL_NR_STATES] = {
 #define FEW_STATES	(CELL(UNTOUCHED) | CELL(WRITTEN))
 #define EVERY_TABLE	((1U << CELL_NR_TABLES) - 1)
 #define WARM		(1U << CELL_WARM)
+#define USED		(WARM | 1U << CELL_HOT)
 
 /* What takes a right away has to take it from a device that used it: warm. */
 const struct cell_prot cell_prots[CELL_NR_PROTS] = {
-	[CELL_RW] = { "rw", { -1, -1 }, EVERY_STATE, EVERY_TABLE },
-	[CELL_RO] = { "ro", { PROT_READ, -1 }, EVERY_STATE, WARM },
-	[CELL_NONE] = { "none", { PROT_NONE, -1 }, FEW_STATES, WARM },
-	[CELL_WO] = { "wo", { PROT_WRITE, -1 }, FEW_STATES, WARM },
-	[CELL_REOPENED] = { "reopened", { PROT_READ, PROT_READ | PROT_WRITE },
+	[CELL_RW] = { "rw", { -1, -1 }, 0, EVERY_STATE, EVERY_TABLE },
+	[CELL_RO] = { "ro", { PROT_READ, -1 }, 0, EVERY_STATE, WARM },
+	[CELL_NONE] = { "none", { PROT_NONE, -1 }, 0, FEW_STATES, WARM },
+	[CELL_WO] = { "wo", { PROT_WRITE, -1 }, 0, FEW_STATES, WARM },
+	[CELL_REOPENED] = { "reopened", { PROT_READ, PROT_READ | PROT_WRITE }, 0,
 			    FEW_STATES, WARM },
-	[CELL_CLOSED] = { "closed", { PROT_NONE, PROT_READ }, FEW_STATES, WARM },
+	[CELL_CLOSED] = { "closed", { PROT_NONE, PROT_READ }, 0, FEW_STATES, WARM },
+	[CELL_KEYED] = { "keyed", { -1, -1 }, PKEY_DISABLE_ACCESS, FEW_STATES, USED },
+	[CELL_KEYED_RO] = { "keyed_ro", { -1, -1 }, PKEY_DISABLE_WRITE, FEW_STATES, USED },
 };
+
+/* The key is the thread's, and after a signal handler it has the rights of none. */
+static int lock_up(struct cell_place *place, unsigned int rights)
+{
+	int key = pkey_alloc(0, 0);
+
+	if (key < 0)
+		return lacks(place, -errno, "no protection keys in this CPU or kernel");
+	place->key = key;
+	if (pkey_mprotect(place->mem, place->length, PROT_READ | PROT_WRITE, key) ||
+	    pkey_set(key, rights))
+		return -errno;
+	return 0;
+}
+
+void cell_unlock(struct cell_place *place)
+{
+	if (place->key)
+		pkey_set(place->key, 0);
+}
 
 int cell_protect(struct cell_place *place, const struct cell_prot *prot)
 {
@@ -319,5 +342,5 @@ int cell_protect(struct cell_place *place, const struct cell_prot *prot)
 		if (mprotect(place->mem, place->length, prot->steps[i]))
 			return -errno;
 	}
-	return 0;
+	return prot->key ? lock_up(place, prot->key) : 0;
 }

@@ -90,18 +90,29 @@ int hm_query(int fd, struct hotmirror_query *q)
 	return hm_ioctl(fd, HOTMIRROR_QUERY, q);
 }
 
-int hm_plug(int control, __u32 kind, __u64 bytes, __u32 *id)
+static int plug(int control, __u32 kind, __u64 bytes, __u64 align, __u32 *id)
 {
 	struct hotmirror_plug arg = {
 		.size = sizeof(arg),
 		.kind = kind,
 		.bytes = bytes,
+		.align = align,
 	};
 	int ret = hm_ioctl(control, HOTMIRROR_PLUG, &arg);
 
 	if (!ret && id)
 		*id = arg.id;
 	return ret;
+}
+
+int hm_plug(int control, __u32 kind, __u64 bytes, __u32 *id)
+{
+	return plug(control, kind, bytes, 0, id);
+}
+
+int hm_plug_dax(int control, __u64 bytes, __u64 align, __u32 *id)
+{
+	return plug(control, HOTMIRROR_DAX, bytes, align, id);
 }
 
 int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms)
@@ -124,6 +135,18 @@ int hm_status(int fd, __u32 id, struct hotmirror_status *st)
 {
 	*st = (struct hotmirror_status){ .size = sizeof(*st), .id = id };
 	return hm_ioctl(fd, HOTMIRROR_STATUS, st);
+}
+
+int hm_settle(int control, __u32 objects, __u32 flags, unsigned int limit_ms)
+{
+	struct hotmirror_settle arg = {
+		.size = sizeof(arg),
+		.flags = flags,
+		.objects = objects,
+		.timeout_ns = limit_ms * HM_MSEC,
+	};
+
+	return hm_ioctl(control, HOTMIRROR_SETTLE, &arg);
 }
 
 int hm_mirror(int fd, const void *addr, size_t length, __u32 flags, __u32 *id)

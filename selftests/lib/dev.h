@@ -47,9 +47,14 @@ int hm_open_flags(__u32 id, int flags);
 
 int hm_query(int fd, struct hotmirror_query *q);
 int hm_plug(int control, __u32 kind, __u64 bytes, __u32 *id);
+/* A dax instance that is mapped in units of @align; @id may be NULL. */
+int hm_plug_dax(int control, __u64 bytes, __u64 align, __u32 *id);
 /* Wait at most @limit_ms for @target; 0 only starts the work. */
 int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms);
 int hm_status(int fd, __u32 id, struct hotmirror_status *st);
+
+/* Wait at most @limit_ms until no more than @objects are left; -ETIMEDOUT. */
+int hm_settle(int control, __u32 objects, __u32 flags, unsigned int limit_ms);
 
 /* @id may be NULL. */
 int hm_mirror(int fd, const void *addr, size_t length, __u32 flags, __u32 *id);

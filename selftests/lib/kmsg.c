@@ -80,16 +80,13 @@ static char *kernel_text(char *record)
 	return text + 1;
 }
 
-int hm_log_end(struct hm_log *log, void (*accuse)(const char *line, void *arg),
-	       void *arg)
+int hm_log_read(struct hm_log *log, void (*accuse)(const char *line, void *arg),
+		void *arg)
 {
 	char record[8192];
 	int bad = 0;
 	ssize_t n;
 
-	if (log->fd < 0)
-		return 0;
-	mark(log, "end");
 	while ((n = read(log->fd, record, sizeof(record) - 1)) > 0) {
 		char *text;
 
@@ -102,6 +99,18 @@ int hm_log_end(struct hm_log *log, void (*accuse)(const char *line, void *arg),
 	}
 	if (n < 0 && errno == EPIPE)
 		bad = -EPIPE;
+	return bad;
+}
+
+int hm_log_end(struct hm_log *log, void (*accuse)(const char *line, void *arg),
+	       void *arg)
+{
+	int bad;
+
+	if (log->fd < 0)
+		return 0;
+	mark(log, "end");
+	bad = hm_log_read(log, accuse, arg);
 	close(log->fd);
 	log->fd = -1;
 	return bad;

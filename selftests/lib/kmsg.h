@@ -24,9 +24,12 @@ struct hm_log {
 /* Remember where the log is and mark it; -errno (no permission: nothing is judged). */
 int hm_log_begin(struct hm_log *log, const char *name);
 /*
- * Mark the end and read what is between. Every line that accuses the kernel is
+ * Read on from where the last read ended. Every line that accuses the kernel is
  * given to @accuse. Number of such lines, or -EPIPE if the log overran.
  */
+int hm_log_read(struct hm_log *log, void (*accuse)(const char *line, void *arg),
+		void *arg);
+/* Mark the end, and the same for the rest. */
 int hm_log_end(struct hm_log *log, void (*accuse)(const char *line, void *arg),
 	       void *arg);
 /* Whether a line of the kernel accuses it. */

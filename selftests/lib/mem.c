@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <linux/if_packet.h>
 #include <linux/types.h>
 
 #include "mem.h"
@@ -56,6 +58,27 @@ void *hm_map_huge(size_t length)
 	if (madvise(p, length, MADV_HUGEPAGE) && errno != EINVAL)
 		return NULL;
 	return p;
+}
+
+/* The receive ring of a packet socket that is bound to no protocol: nothing arrives. */
+int hm_driver_ram(size_t pages)
+{
+	struct tpacket_req ring = {
+		.tp_block_size = hm_page_size(),
+		.tp_block_nr = pages,
+		.tp_frame_size = hm_page_size(),
+		.tp_frame_nr = pages,
+	};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	int ret;
+
+	if (fd < 0)
+		return -errno;
+	if (!setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)))
+		return fd;
+	ret = -errno;
+	close(fd);
+	return ret;
 }
 
 /* Every page differs from every other, and never holds a run of zeroes. */

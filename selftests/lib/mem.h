@@ -25,6 +25,12 @@ void *hm_map(size_t pages);
  */
 void *hm_map_huge(size_t length);
 
+/*
+ * A file of which exactly @pages pages can be mapped, shared: RAM that a driver puts
+ * there when it is mapped, and never by a fault (VM_MIXEDMAP). -errno.
+ */
+int hm_driver_ram(size_t pages);
+
 /* Fill with bytes that depend on @seed and on their offset. */
 void hm_fill(void *mem, size_t length, unsigned int seed);
 /* Offset of the first byte that hm_fill() would have made different, -1 if none. */

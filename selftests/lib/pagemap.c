@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "mem.h"
@@ -58,6 +60,25 @@ __u64 hm_page_flags(const void *addr)
 	elements(fd, entry & PFN_MASK, 1, &flags);
 	close(fd);
 	return flags;
+}
+
+bool hm_vma_has(const void *addr, const char *flag)
+{
+	unsigned long start, end, at = (uintptr_t)addr;
+	bool here = false, found = false;
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512], word[8];
+
+	snprintf(word, sizeof(word), " %s ", flag);
+	while (f && !found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = start <= at && at < end;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, word);
+	}
+	if (f)
+		fclose(f);
+	return found;
 }
 
 int hm_clear_soft_dirty(void)

@@ -59,6 +59,23 @@ void hm_setting_restore(struct hm_setting *s)
 	s->before = -1;
 }
 
+long hm_huge_pages_in_use(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	long total = 0, unused = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "HugePages_Total: %ld", &total) == 1)
+			continue;
+		if (sscanf(line, "HugePages_Free: %ld", &unused) == 1)
+			break;
+	}
+	if (f)
+		fclose(f);
+	return total - unused;
+}
+
 #define ZRAM_BYTES	(64L << 20)
 
 static char zram[32];		/* our device, empty: none */

@@ -19,6 +19,9 @@ long hm_setting_get(const char *path);
 int hm_setting_set(struct hm_setting *s, const char *path, long value);
 void hm_setting_restore(struct hm_setting *s);
 
+/* Huge pages of the pool that are not free, those that memory errors took among them. */
+long hm_huge_pages_in_use(void);
+
 /*
  * Have swap space, on a zram device of our own if the machine has none. 0 or
  * -errno; hm_swap_off() takes away what this process made, and nothing else.

@@ -23,6 +23,11 @@ void hm_pause(void);
 
 /* State letter of a thread (of any process), 0 if it is gone. */
 char hm_task_state(pid_t tid);
+/*
+ * Stay on the CPU that runs this, children too: what reclaim and copy on write look at
+ * sits in lists of the CPU that touched a page. 0 or -errno.
+ */
+int hm_stay_on_one_cpu(void);
 /* Wait until the thread sleeps (S or D); -ETIMEDOUT, -ESRCH. */
 int hm_wait_asleep(pid_t tid);
 /* Print state, syscall and kernel stack of every thread of @pid to stderr. */
