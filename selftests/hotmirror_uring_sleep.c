@@ -36,7 +36,7 @@ FIXTURE_VARIANT_ADD(asleep, sqpoll) { .flags = IORING_SETUP_SQPOLL };
 									\
 	RIG_SETUP(rig, HM_ANY);						\
 	skip_without_commands(rig);					\
-	__err = hm_crowd_begin(c, (rig)->id, (rig)->q.features);					\
+	__err = hm_crowd_begin(c, (rig)->id, (rig)->q.features);	\
 	if ((c)->uffd < 0)						\
 		SKIP(return, "userfaultfd(): %s", strerror(-(c)->uffd)); \
 	must(__err);							\

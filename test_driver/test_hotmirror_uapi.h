@@ -548,29 +548,22 @@ struct hotmirror_sabotage {
  * @arg: address of the struct that the ioctl takes
  * @reserved: must be 0
  *
- * This is sqe->cmd of an IORING_OP_URING_CMD on an instance file (HOTMIRROR_HAS_URING;
- * EOPNOTSUPP without). sqe->cmd_op is the number of the ioctl; sqe->addr, len,
- * uring_cmd_flags, buf_index, file_index and the second half of a large submission
- * must be 0. The command does what the ioctl does, in a worker thread of the
- * submitter: the struct is read when it runs and written back before it completes,
- * so it must stay where it is until then. Addresses are the opener's, buffers the
- * submitter's; with IORING_SETUP_SQPOLL they are those of the ring's creator.
+ * sqe->cmd of an IORING_OP_URING_CMD on an instance file (HOTMIRROR_HAS_URING, else
+ * EOPNOTSUPP); sqe->cmd_op is the number of the ioctl. sqe->addr, len, buf_index,
+ * file_index, uring_cmd_flags and the second half of a large submission must be 0. A
+ * worker thread of the submitter does what the ioctl does, with the submitter's
+ * buffers, with IORING_SETUP_SQPOLL those of the ring's creator. The struct is read
+ * when it begins, and written back, as by the ioctl, before the result is there.
  *
- * A command that sleeps in a user fault holds up nothing but itself, as long as the
- * ring has workers left: IORING_REGISTER_IOWQ_MAX_WORKERS raises the limit. No such
- * sleep outlives the ring, the thread that submitted, or the instance.
+ * A sleep in a user fault holds up nothing else while the ring has workers left
+ * (IORING_REGISTER_IOWQ_MAX_WORKERS), and outlives neither the ring, nor the thread
+ * that submitted, nor the instance. cqe->res is 0 or what the ioctl fails with, or:
  *
- * cqe->res is 0 or what the ioctl would have failed with. Beside that:
- *
- *	ECANCELED  IORING_OP_ASYNC_CANCEL or a linked timeout, or the thread that
- *		   submitted has exited. A cancellation of a command that runs answers
- *		   EALREADY; if it comes too late the command has its own result.
+ *	ECANCELED  cancelled (a cancellation of one that runs answers EALREADY), or
+ *		   the submitter has exited; if it had not begun @arg was not touched
  *	EINTR	   the process was stopped meanwhile; submit again
- *	EINVAL	   a member that must be 0 is not; registered buffers, multishot
+ *	EINVAL	   what must be 0 is not; registered buffers
  *	EOPNOTSUPP a ring with IORING_SETUP_IOPOLL
- *
- * In all these cases the outputs of the struct say how far it got, unless the
- * command was cancelled before it ran: then the struct was not touched.
  */
 struct hotmirror_uring {
 	__aligned_u64 arg;
