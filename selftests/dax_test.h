@@ -43,7 +43,7 @@ static inline char *reserve(size_t length, size_t align)
 }
 
 /* Plug and open, in place of rig_plug(); false if this kernel cannot. */
-static inline bool region_plug(struct __test_metadata *_metadata, struct region *r,
+static inline bool plug_region(struct __test_metadata *_metadata, struct region *r,
 			       bool pmd)
 {
 	struct hm_rig *rig = &r->rig;
@@ -65,11 +65,11 @@ static inline bool region_plug(struct __test_metadata *_metadata, struct region 
 	return true;
 }
 
-static inline bool region_setup(struct __test_metadata *_metadata, const void *variant,
+static inline bool setup_region(struct __test_metadata *_metadata, const void *variant,
 				struct region *r, bool pmd)
 {
 	rig_begin(_metadata, variant, &r->rig);
-	if (!region_plug(_metadata, r, pmd)) {
+	if (!plug_region(_metadata, r, pmd)) {
 		rig_end(_metadata, &r->rig);
 		return false;
 	}
@@ -131,7 +131,7 @@ static inline unsigned int unit_order(const struct region *r)
 }
 
 /* Unplug to the end, with whatever still maps or mirrors the region. */
-static inline void region_unplug(struct __test_metadata *_metadata, struct region *r)
+static inline void unplug_region(struct __test_metadata *_metadata, struct region *r)
 {
 	must(hm_unplug(r->rig.control, r->rig.id, HOTMIRROR_GONE, HM_LIMIT_MS));
 }

@@ -117,16 +117,19 @@ static const struct {
 	const char *row;
 	long ours, theirs;
 	const char *why;
+	bool huge;		/* with PMD-sized pages only */
 } differences[] = {
-	{ "mremap_grows", -EFAULT, 0, "ours sets VM_DONTEXPAND: a mapping keeps its size" },
-	{ "gone_opens", -ENOENT, 0, "our node goes with the device; its node is the bus's" },
+	{ "mremap_grows", -EFAULT, 0, "ours sets VM_DONTEXPAND: a mapping keeps its size", false },
+	{ "gone_opens", -ENOENT, 0, "our node goes with the device; its node is the bus's", false },
+	{ "maps_at_a_page", -EINVAL, 0, "it maps another page: misaligned_offset_maps_what_it_names",
+	  true },
 };
 
-static void expect_same(struct __test_metadata *_metadata, const char *row, long ours,
-			long theirs)
+static void expect_same(struct __test_metadata *_metadata, const char *row, bool huge,
+			long ours, long theirs)
 {
 	for (size_t i = 0; i < sizeof(differences) / sizeof(differences[0]); i++) {
-		if (strcmp(differences[i].row, row))
+		if (strcmp(differences[i].row, row) || differences[i].huge > huge)
 			continue;
 		EXPECT_EQ(differences[i].ours, ours);
 		EXPECT_EQ(differences[i].theirs, theirs)
@@ -143,7 +146,8 @@ static void expect_same(struct __test_metadata *_metadata, const char *row, long
 static void compare(struct __test_metadata *_metadata, data *self, const char *row,
 		    long (*fn)(struct side *s))
 {
-	expect_same(_metadata, row, fn(&self->ours), fn(&self->theirs));
+	expect_same(_metadata, row, self->real.align > hm_page_size(), fn(&self->ours),
+		    fn(&self->theirs));
 }
 
 /* A row while both live, and one after both were taken away. */
@@ -226,6 +230,28 @@ LIVE(maps_misaligned)
 
 	munmap(room, 4 * s->align);
 	return ret;
+}
+
+/*
+ * Kernel bug, 6.12.107 and 7.3.4: device-dax compares the addresses of a mapping with
+ * its alignment (check_vma()), never the offset. With 2 MiB pages an offset of 4 KiB is
+ * accepted and shows what is at 0; 6.12 also sets the PAT bit of the PMD, the lowest one
+ * of the pfn that it inserts.
+ */
+TEST_F(devdax, misaligned_offset_maps_what_it_names)
+{
+	size_t page = hm_page_size();
+	char *p = mmap(NULL, self->theirs.align, RW, MAP_SHARED, self->theirs.fd, page);
+
+	if (p == MAP_FAILED) {
+		EXPECT_EQ(EINVAL, errno);
+		return;
+	}
+	if (memcmp(p, self->theirs.mem + page, page) == 0)
+		return;
+	EXPECT_TRUE(variant->huge);
+	EXPECT_EQ(0, memcmp(p, self->theirs.mem, page));
+	rig_xfail(_metadata, "device-dax maps offset 4 KiB of a 2 MiB page as offset 0");
 }
 
 LIVE(chooses_an_aligned_address)
@@ -399,6 +425,27 @@ BOTH(is_in_core)
 
 /* ---- madvise ---- */
 
+static const struct {
+	const char *name;
+	int advice;
+} advices[] = {
+	{ "madv_dontneed", MADV_DONTNEED },
+	{ "madv_free", MADV_FREE },
+	{ "madv_remove", MADV_REMOVE },
+	{ "madv_cold", MADV_COLD },
+	{ "madv_pageout", MADV_PAGEOUT },
+	{ "madv_collapse", MADV_COLLAPSE },
+	{ "madv_hugepage", MADV_HUGEPAGE },
+	{ "madv_nohugepage", MADV_NOHUGEPAGE },
+	{ "madv_mergeable", MADV_MERGEABLE },
+	{ "madv_wipeonfork", MADV_WIPEONFORK },
+	{ "madv_populate_read", MADV_POPULATE_READ },
+	{ "madv_populate_write", MADV_POPULATE_WRITE },
+	{ "madv_dontdump", MADV_DONTDUMP },
+	{ "madv_willneed", MADV_WILLNEED },
+};
+
+/* What it answers, and that the memory is as it was. */
 static long advise(struct side *s, int advice)
 {
 	if (madvise(s->mem, s->length, advice))
@@ -406,74 +453,23 @@ static long advise(struct side *s, int advice)
 	return hm_cpu_touch(s->mem) ?: hm_differs(s->mem, s->length, 1) + 1;
 }
 
-BOTH(madvise_dontneed)
+static void advise_both(struct __test_metadata *_metadata, data *self)
 {
-	return advise(s, MADV_DONTNEED);
+	for (size_t i = 0; i < sizeof(advices) / sizeof(advices[0]); i++)
+		expect_same(_metadata, advices[i].name, false,
+			    advise(&self->ours, advices[i].advice),
+			    advise(&self->theirs, advices[i].advice));
 }
 
-BOTH(madvise_free)
+TEST_F(devdax, madvise)
 {
-	return advise(s, MADV_FREE);
+	advise_both(_metadata, self);
 }
 
-BOTH(madvise_remove)
+TEST_F(devdax, gone_madvise)
 {
-	return advise(s, MADV_REMOVE);
-}
-
-BOTH(madvise_cold)
-{
-	return advise(s, MADV_COLD);
-}
-
-BOTH(madvise_pageout)
-{
-	return advise(s, MADV_PAGEOUT);
-}
-
-BOTH(madvise_collapse)
-{
-	return advise(s, MADV_COLLAPSE);
-}
-
-BOTH(madvise_hugepage)
-{
-	return advise(s, MADV_HUGEPAGE);
-}
-
-BOTH(madvise_nohugepage)
-{
-	return advise(s, MADV_NOHUGEPAGE);
-}
-
-BOTH(madvise_mergeable)
-{
-	return advise(s, MADV_MERGEABLE);
-}
-
-BOTH(madvise_wipeonfork)
-{
-	return advise(s, MADV_WIPEONFORK);
-}
-
-BOTH(madvise_populate_read)
-{
-	return advise(s, MADV_POPULATE_READ);
-}
-
-BOTH(madvise_populate_write)
-{
-	return advise(s, MADV_POPULATE_WRITE);
-}
-
-BOTH(madvise_dontdump)
-{
-	return advise(s, MADV_DONTDUMP);
-}
-
-BOTH(madvise_willneed)
-{
-	return advise(s, MADV_WILLNEED);
+	take_away(_metadata, self);
+	advise_both(_metadata, self);
 }
 
 /* ---- other ways to the memory ---- */

@@ -15,7 +15,7 @@ typedef FIXTURE_DATA(pmd) data;
 
 FIXTURE_SETUP(pmd)
 {
-	region_setup(_metadata, variant, &self->r, true);
+	setup_region(_metadata, variant, &self->r, true);
 }
 
 FIXTURE_TEARDOWN(pmd)
@@ -242,7 +242,7 @@ TEST_F(pmd, dontneed_of_one_page_takes_the_pmd)
 	EXPECT_EQ((UNITS - 1) * (r->unit / r->page), v.present);
 	EXPECT_EQ(0, look(_metadata, r->fd, r->mem + r->unit) & HOTMIRROR_SNAP_VALID);
 	expect_units(r, r->mem, UNITS, 1);
-	region_unplug(_metadata, r);
+	unplug_region(_metadata, r);
 }
 
 static bool draining(const struct hotmirror_status *st)
@@ -287,7 +287,7 @@ TEST_F(pmd, place_changes_its_alignment)
 	must(hm_status(r->fd, 0, &st));
 	place = st.arena_offset;
 	put_units(r, r->mem, UNITS, 1);
-	region_unplug(_metadata, r);
+	unplug_region(_metadata, r);
 	for (size_t i = 0; i < ARRAY_SIZE(aligns); i++) {
 		must(hm_plug_dax(r->rig.control, r->rig.bytes, aligns[i], &id));
 		int fd = must(hm_open(id));

@@ -31,6 +31,9 @@ def driver_name(directory):
 # plugs and unplugs; expedited ones halve the whole run.
 GUEST_SETTINGS = (("/proc/sys/kernel/hung_task_timeout_secs", HUNG_TASK_SECONDS),
                   ("/sys/kernel/rcu_expedited", 1),
+                  # Both take pages away from under a test at times of their own.
+                  ("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", 86400000),
+                  ("/proc/sys/vm/compaction_proactiveness", 0),
                   ("/sys/kernel/debug/clear_warn_once", 1))
 
 

@@ -25,17 +25,25 @@ long hm_setting_get(const char *path)
 	return value;
 }
 
-static int put(const char *path, long value)
+static int put_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int ret = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (dprintf(fd, "%ld", value) < 0)
+	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+static int put(const char *path, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return put_text(path, text);
 }
 
 int hm_setting_set(struct hm_setting *s, const char *path, long value)
@@ -57,6 +65,30 @@ void hm_setting_restore(struct hm_setting *s)
 	if (s->path && s->before >= 0)
 		put(s->path, s->before);
 	s->before = -1;
+}
+
+int hm_text_set(struct hm_text *t, const char *path, const char *text)
+{
+	FILE *f = fopen(path, "re");
+	int ret;
+
+	*t = (struct hm_text){ .path = path };
+	if (!f)
+		return -errno;
+	if (!fgets(t->before, sizeof(t->before), f))
+		t->before[0] = '\0';
+	fclose(f);
+	ret = t->before[0] ? put_text(path, text) : -EIO;
+	if (ret)
+		t->before[0] = '\0';
+	return ret;
+}
+
+void hm_text_restore(struct hm_text *t)
+{
+	if (t->before[0])
+		put_text(t->path, t->before);
+	t->before[0] = '\0';
 }
 
 long hm_huge_pages_in_use(void)

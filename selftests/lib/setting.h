@@ -14,6 +14,15 @@ struct hm_setting {
 	long before;
 };
 
+/* The same of a line of text. */
+struct hm_text {
+	const char *path;
+	char before[256];	/* empty: not changed */
+};
+
+int hm_text_set(struct hm_text *t, const char *path, const char *text);
+void hm_text_restore(struct hm_text *t);
+
 long hm_setting_get(const char *path);
 /* Write @value and remember what was there; 0 or -errno. */
 int hm_setting_set(struct hm_setting *s, const char *path, long value);
