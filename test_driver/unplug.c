@@ -246,7 +246,10 @@ void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target)
  * @target: the state
  * @ns: for how long
  *
- * Return: 0, -ETIMEDOUT or -EINTR; the work goes on in any case.
+ * It starts over after a signal that has no handler to call, task work of io_uring
+ * above all.
+ *
+ * Return: 0, -ETIMEDOUT or -ERESTARTSYS; the work goes on in any case.
  */
 int hotmirror_unplug_wait(struct hotmirror_instance *inst, u32 target, u64 ns)
 {
@@ -256,6 +259,6 @@ int hotmirror_unplug_wait(struct hotmirror_instance *inst, u32 target, u64 ns)
 						READ_ONCE(inst->state) >= target,
 						nsecs_to_jiffies(ns) + 1);
 	if (left < 0)
-		return -EINTR;
+		return left;
 	return left ? 0 : -ETIMEDOUT;
 }
