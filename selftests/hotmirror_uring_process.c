@@ -19,14 +19,20 @@ FIXTURE(process) {
 	struct hm_child child;
 	int uffd;		/* the child's: its faults are not resolved by its end */
 	unsigned int flags;
+	int workers;
 };
 
 FIXTURE_VARIANT(process) {
 	unsigned int flags;	/* of its ring */
+	int workers;		/* so many commands are asleep, the others wait for one */
 };
 
-FIXTURE_VARIANT_ADD(process, plain) { .flags = 0 };
-FIXTURE_VARIANT_ADD(process, sqpoll) { .flags = IORING_SETUP_SQPOLL };
+FIXTURE_VARIANT_ADD(process, plain) { .flags = 0, .workers = COMMANDS };
+FIXTURE_VARIANT_ADD(process, sqpoll) {
+	.flags = IORING_SETUP_SQPOLL, .workers = COMMANDS,
+};
+
+FIXTURE_VARIANT_ADD(process, few_workers) { .flags = 0, .workers = 4 };
 
 /* Puts its commands to sleep, and ends as it is told. */
 static int crowded(struct hm_parent *p, void *arg)
@@ -39,9 +45,11 @@ static int crowded(struct hm_parent *p, void *arg)
 	if (!ret)
 		ret = hm_ring_open(&c.ring, COMMANDS, self->flags);
 	if (!ret)
-		ret = hm_ring_workers(&c.ring, COMMANDS);
+		ret = hm_ring_workers(&c.ring, self->workers);
 	if (!ret)
-		ret = hm_crowd_sleep(&c, &c.ring, 0, COMMANDS);
+		ret = hm_crowd_submit(&c, &c.ring, 0, COMMANDS);
+	if (!ret)
+		ret = hm_crowd_asleep(&c, self->workers);
 	hm_tell(p, ret);
 	hm_tell(p, c.uffd);
 	switch (hm_hear(p)) {
@@ -49,7 +57,7 @@ static int crowded(struct hm_parent *p, void *arg)
 		execl("/bin/true", "true", NULL);
 		return 1;
 	case REPORTS:
-		for (int i = 0; i < COMMANDS; i++)
+		for (int i = 0; i < self->workers; i++)
 			hm_tell(p, hm_ring_wait(&c.ring, &id, &result) ?: result);
 		hm_hear(p);
 	}
@@ -70,12 +78,13 @@ FIXTURE_SETUP(process)
 	RING_SETUP(&probe, 1, variant->flags);
 	io_uring_queue_exit(&probe);
 	self->flags = variant->flags;
+	self->workers = variant->workers;
 	must(hm_child_start(&self->child, crowded, self));
 	must(hm_child_hear(&self->child, &value));
 	must(value);
 	must(hm_child_hear(&self->child, &value));
 	self->uffd = must(hm_child_getfd(&self->child, value));
-	expect_sleepers(_metadata, &self->rig, COMMANDS);
+	expect_sleepers(_metadata, &self->rig, variant->workers);
 }
 
 FIXTURE_TEARDOWN(process)
@@ -133,7 +142,7 @@ TEST_F(process, stopped_is_eintr)
 	must(hm_wait_status(self->rig.fd, 0, nobody_in, &st));
 	must(hm_child_kill(&self->child, SIGCONT));
 	must(hm_child_tell(&self->child, REPORTS));
-	for (int i = 0; i < COMMANDS; i++) {
+	for (int i = 0; i < variant->workers; i++) {
 		must(hm_child_hear(&self->child, &value));
 		EXPECT_EQ(-EINTR, value)
 			TH_LOG("%s", strerror(-value));

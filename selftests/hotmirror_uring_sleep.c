@@ -300,7 +300,7 @@ static bool timed_out(int result)
 /* A device access with a deadline. */
 TEST_F(sleeper, linked_timeout_cancels)
 {
-	struct __kernel_timespec soon = { .tv_nsec = 1000000 };
+	struct __kernel_timespec soon = { .tv_nsec = 100 * HM_MSEC };
 	struct hm_crowd *c = &self->c;
 	struct io_uring_sqe *sqe;
 	int result;

@@ -5,9 +5,8 @@
 #ifndef HOTMIRROR_URING_TEST_H
 #define HOTMIRROR_URING_TEST_H
 
-#include "hm_test.h"
-
 #ifdef HAVE_LIBURING
+#include "hm_test.h"
 #include "lib/ring.h"
 
 /* A ring, or a skip with the reason. */
@@ -68,6 +67,8 @@ static inline void expect_sleepers(struct __test_metadata *_metadata,
 
 #define HM_RING_TEST_MAIN	HM_TEST_MAIN
 #else
+#include "kselftest.h"
+
 #define HM_RING_TEST_MAIN						\
 int main(void)								\
 {									\

@@ -145,27 +145,34 @@ struct io_uring_sqe *hm_crowd_queue(struct hm_crowd *c, struct io_uring *ring, i
 int hm_crowd_asleep(struct hm_crowd *c, int n)
 {
 	struct hm_fault f;
+	int ret;
 
 	while (n) {
-		int ret = hm_uffd_wait(c->uffd, &f);
-		bool *seen = &c->asleep[(f.addr - at(c->mem)) / c->page];
+		bool *seen;
 
+		ret = hm_uffd_wait(c->uffd, &f);
 		if (ret)
 			return ret;
+		seen = &c->asleep[(f.addr - at(c->mem)) / c->page];
 		n -= !*seen;
 		*seen = true;
 	}
 	return 0;
 }
 
-int hm_crowd_sleep(struct hm_crowd *c, struct io_uring *ring, int first, int n)
+int hm_crowd_submit(struct hm_crowd *c, struct io_uring *ring, int first, int n)
 {
 	for (int i = first; i < first + n; i++) {
 		if (!hm_crowd_queue(c, ring, i))
 			return -EBUSY;
 		c->asleep[i] = false;
 	}
-	return hm_ring_submit(ring) ?: hm_crowd_asleep(c, n);
+	return hm_ring_submit(ring);
+}
+
+int hm_crowd_sleep(struct hm_crowd *c, struct io_uring *ring, int first, int n)
+{
+	return hm_crowd_submit(c, ring, first, n) ?: hm_crowd_asleep(c, n);
 }
 
 int hm_crowd_resolve(struct hm_crowd *c, int first, int n)

@@ -32,7 +32,8 @@ int hm_crowd_begin(struct hm_crowd *c, __u32 id, __u64 features);
 struct io_uring_sqe *hm_crowd_queue(struct hm_crowd *c, struct io_uring *ring, int i);
 /* Wait until @n more commands are asleep. */
 int hm_crowd_asleep(struct hm_crowd *c, int n);
-/* Submit commands [first, first + n) and wait until they are asleep. */
+/* Submit commands [first, first + n); and wait until they are asleep. */
+int hm_crowd_submit(struct hm_crowd *c, struct io_uring *ring, int first, int n);
 int hm_crowd_sleep(struct hm_crowd *c, struct io_uring *ring, int first, int n);
 /* Fill their pages. */
 int hm_crowd_resolve(struct hm_crowd *c, int first, int n);
