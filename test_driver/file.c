@@ -69,6 +69,8 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 			  HOTMIRROR_SABOTAGE_DROP_DIRTY |
 			  HOTMIRROR_SABOTAGE_FAIL_LARGE |
 			  HOTMIRROR_SABOTAGE_SKIP_UNMAP |
+			  HOTMIRROR_SABOTAGE_SKIP_DISABLE |
+			  HOTMIRROR_SABOTAGE_DRAIN_EARLY |
 			  HOTMIRROR_SABOTAGE_KEEP_PGMAP |
 			  HOTMIRROR_SABOTAGE_RSS;
 	const u64 unsafe = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
@@ -94,6 +96,11 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_LARGE);
 	WRITE_ONCE(file->inst->skip_unmap,
 		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_UNMAP);
+	WRITE_ONCE(file->inst->skip_disable,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_DISABLE);
+	WRITE_ONCE(file->inst->drain_early,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_DRAIN_EARLY);
+	wake_up_all(&file->inst->wait);
 	return 0;
 }
 

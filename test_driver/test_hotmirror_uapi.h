@@ -204,6 +204,17 @@ struct hotmirror_unplug {
  * @pgmap_refs: out: references to the device's struct dev_pagemap beside those of the
  *	device itself; each page in use (private, coherent) has one. The drain waits
  *	for them, too
+ * @pages_pinned: out: from the disabled state on, pages that somebody pinned, that is
+ *	has references to by pin_user_pages(); a large folio counts with all its pages.
+ *	A small page with very many references looks pinned, too
+ * @pages_mapped: out: from the disabled state on, pages in somebody's page table.
+ *	Before kernel 6.15 a mapping of dax memory is not counted
+ * @references: out: from the disabled state on, references to pages beside the
+ *	driver's own, each large folio once. One for each mapping that is counted in
+ *	pages_mapped, one for a reference by get_user_pages(), one for a pin of a large
+ *	folio and 1024 for a pin of a small page
+ *
+ * Holders are counted without stopping them: exact when none of them comes or goes.
  *
  * The struct ended at @pgmap_refs once (HOTMIRROR_STATUS_SIZE_1).
  *
@@ -229,6 +240,9 @@ struct hotmirror_status {
 	__aligned_u64 when_ns[HOTMIRROR_NR_STATES];
 	__aligned_u64 disabling_ns;
 	__aligned_u64 pgmap_refs;
+	__aligned_u64 pages_pinned;
+	__aligned_u64 pages_mapped;
+	__aligned_u64 references;
 };
 
 #define HOTMIRROR_STATUS_SIZE_1	136
@@ -519,8 +533,11 @@ struct hotmirror_stats {
  * @flags: must be 0
  * @mask: HOTMIRROR_SABOTAGE_*, replaces the former mask
  *
- * The negative controls of the oracles. SKIP_UNMAP is a property of the instance,
- * the others are of the file. A file that was ever sabotaged with
+ * The negative controls of the oracles. SKIP_UNMAP, SKIP_DISABLE, DRAIN_EARLY and
+ * FAIL_LARGE are properties of the instance, the others are of the file. No memory is
+ * given away that somebody may still use: what SKIP_UNMAP and SKIP_DISABLE leave out is
+ * made up for when the drain begins, and with DRAIN_EARLY the drain goes on behind the
+ * state GONE. A file that was ever sabotaged with
  * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
  * entries may name memory that belongs to somebody else by now.
  *
@@ -540,6 +557,8 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
 #define HOTMIRROR_SABOTAGE_KEEP_PGMAP		(1ULL << 5)	/* a pgmap reference, until close */
 #define HOTMIRROR_SABOTAGE_RSS			(1ULL << 6)	/* one page too much in RssAnon */
+#define HOTMIRROR_SABOTAGE_SKIP_DISABLE		(1ULL << 10)	/* DISABLED with readers inside */
+#define HOTMIRROR_SABOTAGE_DRAIN_EARLY		(1ULL << 11)	/* GONE with pages held */
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */
