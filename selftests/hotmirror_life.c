@@ -469,7 +469,9 @@ static long ask(void *arg)
 static void two_at_once(struct __test_metadata *_metadata, data *self, __u32 first,
 			__u32 second)
 {
-	struct request r[] = { { self, first }, { self, second } };
+	struct request r[] = {
+		{ .self = self, .target = first }, { .self = self, .target = second },
+	};
 	struct hotmirror_status st;
 	struct hm_hold hold;
 	long result;

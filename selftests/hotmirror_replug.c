@@ -89,14 +89,15 @@ static int work_once(struct work *w, unsigned int seed)
 static int worker(struct hm_parent *p, void *arg)
 {
 	data *self = arg;
-	struct work w;
+	struct work w = {};
+	int ret = work_setup(&w, &self->rig);
 
-	hm_tell(p, work_setup(&w, &self->rig));
-	for (;;) {
-		long seed = hm_hear(p);
-
-		hm_tell(p, work_once(&w, seed));
+	while (!ret) {
+		hm_tell(p, ret);
+		ret = work_once(&w, hm_hear(p));
 	}
+	hm_tell(p, ret);
+	return hm_hear(p);
 }
 
 FIXTURE_SETUP(replug)

@@ -116,6 +116,20 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 #define FOLL_INTERRUPTIBLE	0
 #endif
 
+/* 6.8: <linux/io_uring/cmd.h>. A command must be able to sleep interruptibly, too. */
+#if defined(HAVE_SQE_CMD) && defined(HAVE_FOLL_INTERRUPTIBLE) && \
+	IS_ENABLED(CONFIG_IO_URING)
+#define HOTMIRROR_CAN_URING	1
+#include <linux/io_uring/cmd.h>
+
+/* 7.x: the payload has a type. */
+#ifndef HAVE_SQE_CMD_TYPE
+#define io_uring_sqe_cmd(sqe, type)	((const type *)io_uring_sqe_cmd(sqe))
+#endif
+#else
+#define HOTMIRROR_CAN_URING	0
+#endif
+
 /* 7.0: device private folios of PMD size. */
 #ifdef HAVE_SELECT_COMPOUND
 #define HOTMIRROR_CAN_LARGE	IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE)

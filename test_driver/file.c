@@ -135,8 +135,7 @@ static const struct hotmirror_ioctl hotmirror_ioctls[] = {
 	IOCTL(HOTMIRROR_SABOTAGE, hotmirror_sabotage, 0, hotmirror_sabotage),
 };
 
-static long hotmirror_file_ioctl(struct file *filp, unsigned int cmd,
-				 unsigned long arg)
+long hotmirror_file_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	return hotmirror_ioctl(hotmirror_ioctls, ARRAY_SIZE(hotmirror_ioctls),
 			       filp, cmd, arg);
@@ -239,6 +238,9 @@ const struct file_operations hotmirror_fops = {
 	.release = hotmirror_file_release,
 	.unlocked_ioctl = hotmirror_file_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
+#if HOTMIRROR_CAN_URING
+	.uring_cmd = hotmirror_uring_cmd,
+#endif
 	.mmap = hotmirror_file_mmap,
 	.get_unmapped_area = thp_get_unmapped_area,
 	.poll = hotmirror_file_poll,

@@ -33,6 +33,7 @@
 
 struct hmm_range;
 struct hotmirror_sleeper;
+struct io_uring_cmd;
 
 /* Pages in one leaf of the device page table: what one PMD spans. */
 #define HOTMIRROR_LEAF_PAGES	(1UL << (PMD_SHIFT - PAGE_SHIFT))
@@ -242,8 +243,12 @@ void hotmirror_sleepers_exit(void);
 
 /* file.c */
 extern const struct file_operations hotmirror_fops;
+long hotmirror_file_ioctl(struct file *filp, unsigned int cmd, unsigned long arg);
 int hotmirror_file_open(struct inode *inode, struct file *filp);
 int hotmirror_file_release(struct inode *inode, struct file *filp);
+
+/* uring.c */
+int hotmirror_uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* mirror.c */
 int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,

@@ -94,6 +94,8 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_EXCLUSIVE;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE) && HOTMIRROR_CAN_LARGE)
 		query->features |= HOTMIRROR_HAS_LARGE;
+	if (HOTMIRROR_CAN_URING)
+		query->features |= HOTMIRROR_HAS_URING;
 	if (hotmirror_may_sabotage)
 		query->features |= HOTMIRROR_HAS_SABOTAGE;
 	query->page_size = PAGE_SIZE;

@@ -28,25 +28,39 @@ static u64 hotmirror_pins_word(struct hotmirror_pins *pins)
 	return word;
 }
 
-static void hotmirror_pins_put(struct hotmirror_pins *pins)
+static void hotmirror_pages_put(struct page **pages, unsigned long nr, bool get)
 {
 	unsigned long i;
 
-	if (!pins->get)
-		unpin_user_pages(pins->pages, pins->nr);
-	for (i = 0; pins->get && i < pins->nr; i++)
-		put_page(pins->pages[i]);
+	if (!get)
+		unpin_user_pages(pages, nr);
+	for (i = 0; get && i < nr; i++)
+		put_page(pages[i]);
+}
+
+static void hotmirror_pins_put(struct hotmirror_pins *pins)
+{
+	hotmirror_pages_put(pins->pages, pins->nr, pins->get);
 	kvfree(pins);
 	hotmirror_count(HOTMIRROR_PINS, -1);
 }
 
+/* What is present, or -EAGAIN: a fault of this call could not be interrupted. */
 static long hotmirror_pin_fast(struct hotmirror_op *op, unsigned int gup,
 			       bool get, struct page **pages, unsigned long nr)
 {
+	long got;
+
 	if (current->mm != op->mm)
 		return -EINVAL;
-	return get ? get_user_pages_fast(op->start, nr, gup, pages) :
-		     pin_user_pages_fast(op->start, nr, gup, pages);
+	gup |= FOLL_NOFAULT;
+	got = get ? get_user_pages_fast(op->start, nr, gup, pages) :
+		    pin_user_pages_fast(op->start, nr, gup, pages);
+	if (got == nr)
+		return got;
+	if (got > 0)
+		hotmirror_pages_put(pages, got, get);
+	return got == -EINTR ? got : -EAGAIN;
 }
 
 /* Sleeps outside of the section that disable waits for; unplug can wake it. */
@@ -77,14 +91,17 @@ static long hotmirror_pin_pages(struct hotmirror_op *op, u32 flags,
 {
 	unsigned int gup = 0;
 	bool get = flags & HOTMIRROR_PIN_GET;
+	long got = -EAGAIN;
 
 	if (flags & HOTMIRROR_PIN_WRITE)
 		gup |= FOLL_WRITE;
 	if (flags & HOTMIRROR_PIN_LONGTERM)
 		gup |= FOLL_LONGTERM;
 	if (flags & HOTMIRROR_PIN_FAST)
-		return hotmirror_pin_fast(op, gup, get, pages, nr);
-	return hotmirror_pin_slow(op, gup, get, pages, nr);
+		got = hotmirror_pin_fast(op, gup, get, pages, nr);
+	if (got == -EAGAIN)
+		got = hotmirror_pin_slow(op, gup, get, pages, nr);
+	return got;
 }
 
 static int hotmirror_pin_op(struct hotmirror_op *op, struct hotmirror_pin *pin)

@@ -127,8 +127,8 @@ void hotmirror_sleepers_exit(void)
 /* Disable: from the raised target on nobody enters; wait for who is inside. */
 static void hotmirror_disable(struct hotmirror_instance *inst)
 {
-	wait_event_idle(inst->wait, !atomic_read(&inst->readers) ||
-				    READ_ONCE(inst->skip_disable));
+	wait_event_idle(inst->wait,
+			!atomic_read(&inst->readers) || READ_ONCE(inst->skip_disable));
 	inst->unfinished |= atomic_read(&inst->readers);
 }
 
@@ -272,7 +272,10 @@ void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target)
  * @target: the state
  * @ns: for how long
  *
- * Return: 0, -ETIMEDOUT or -EINTR; the work goes on in any case.
+ * It starts over after a signal that has no handler to call, task work of io_uring
+ * above all.
+ *
+ * Return: 0, -ETIMEDOUT or -ERESTARTSYS; the work goes on in any case.
  */
 int hotmirror_unplug_wait(struct hotmirror_instance *inst, u32 target, u64 ns)
 {
@@ -282,6 +285,6 @@ int hotmirror_unplug_wait(struct hotmirror_instance *inst, u32 target, u64 ns)
 						READ_ONCE(inst->state) >= target,
 						nsecs_to_jiffies(ns) + 1);
 	if (left < 0)
-		return -EINTR;
+		return left;
 	return left ? 0 : -ETIMEDOUT;
 }

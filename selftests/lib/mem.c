@@ -120,8 +120,15 @@ ssize_t hm_not_zero(const void *mem, size_t length)
 /* Where a faulting CPU access of this thread goes on; volatile: a handler reads it. */
 static __thread sigjmp_buf *volatile resume;
 
-static void on_fault(int sig)
+/* What the kernel said with the last one. */
+static __thread struct hm_signal last;
+
+static void on_fault(int sig, siginfo_t *info, void *context)
 {
+	(void)context;
+	last.code = info->si_code;
+	last.addr = info->si_addr;
+	last.lsb = info->si_addr_lsb;
 	if (resume)
 		siglongjmp(*resume, sig);
 	/* Not ours: die of it. */
@@ -131,10 +138,19 @@ static void on_fault(int sig)
 
 static void catch_faults(void)
 {
-	struct sigaction sa = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+	struct sigaction sa = {
+		.sa_sigaction = on_fault,
+		.sa_flags = SA_NODEFER | SA_SIGINFO,
+	};
 
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
+	last = (struct hm_signal){};
+}
+
+struct hm_signal hm_last_signal(void)
+{
+	return last;
 }
 
 /* Byte by byte and volatile: every byte is really accessed, in this order. */

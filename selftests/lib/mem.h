@@ -44,6 +44,15 @@ int hm_cpu_write(void *to, const void *from, size_t length);
 int hm_cpu_touch(const void *p);
 int hm_cpu_dirty(void *p);
 
+/* What the signal of the last of these accesses, or of hm_poison(), said. */
+struct hm_signal {
+	int code;		/* si_code; 0: there was no signal */
+	int lsb;		/* si_addr_lsb, of BUS_MCEERR_* only */
+	void *addr;
+};
+
+struct hm_signal hm_last_signal(void);
+
 /* Pretend a memory error (MADV_HWPOISON) and survive its SIGBUS; 0 or -errno. */
 int hm_poison(void *addr, size_t length);
 
