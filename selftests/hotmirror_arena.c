@@ -243,6 +243,77 @@ TEST_F(arena_map, mapping_of_what_is_no_more)
 	expect_filled(p + self->unit, self->page, 2);
 }
 
+#define ROUNDS		6
+
+/* Threads that fault a mapping of the instance and of ordinary memory, over and over. */
+struct faulter {
+	char *mem;
+	size_t page, unit;
+	bool stop;
+	long dead, alive;	/* touches of the instance */
+};
+
+static long fault_all(void *arg)
+{
+	struct faulter *f = arg;
+
+	while (!__atomic_load_n(&f->stop, __ATOMIC_RELAXED)) {
+		int sig = hm_cpu_touch(f->mem + f->unit - f->page);
+
+		if (sig && sig != SIGBUS)
+			return -EFAULT;
+		if (!sig && f->dead)
+			return -EEXIST;
+		f->dead += sig == SIGBUS;
+		__atomic_add_fetch(&f->alive, !sig, __ATOMIC_RELAXED);
+		if (hm_differs(f->mem + f->unit, f->page, 1) >= 0)
+			return -EBADMSG;
+		madvise(f->mem, 2 * f->unit, MADV_DONTNEED);
+	}
+	return 0;
+}
+
+static int wait_alive(struct faulter *f)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+
+	while (!__atomic_load_n(&f->alive, __ATOMIC_RELAXED)) {
+		if (!hm_left(deadline))
+			return -ETIMEDOUT;
+		hm_pause();
+	}
+	return 0;
+}
+
+/* Once it is seen dead it stays dead; what is beside it never is. */
+TEST_F(arena_map, faults_race_with_unplug)
+{
+	struct faulter f[2] = {};
+	struct hm_async a[2];
+	__u32 id = self->rig.id;
+	long result;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		char *p = map_arena(_metadata, self, 2 * self->unit, 0);
+
+		hm_fill(p + self->unit, self->page, 1);
+		for (int i = 0; i < 2; i++) {
+			f[i] = (struct faulter){ p, self->page, self->unit, false, 0, 0 };
+			must(hm_async_start(&a[i], fault_all, &f[i]));
+			must(wait_alive(&f[i]));
+		}
+		must(hm_unplug(self->rig.control, id, HOTMIRROR_GONE, HM_LIMIT_MS));
+		for (int i = 0; i < 2; i++) {
+			__atomic_store_n(&f[i].stop, true, __ATOMIC_RELAXED);
+			must(hm_async_join(&a[i], HM_LIMIT_MS, &result));
+			EXPECT_EQ(0, result);
+		}
+		EXPECT_EQ(SIGBUS, hm_cpu_touch(p));
+		unmap_all(self);
+		must(hm_plug(self->rig.control, HOTMIRROR_DAX, self->unit, &id));
+	}
+}
+
 /* A PMD beside pages: what is aligned is a PMD, the neighbours are not (S10). */
 TEST_F(arena_map, pmd_beside_pages_beside_ordinary_memory)
 {
@@ -254,7 +325,8 @@ TEST_F(arena_map, pmd_beside_pages_beside_ordinary_memory)
 
 	skip_unless(self->rig.q.features & HOTMIRROR_HAS_DAX_PMD,
 		    "no PMD-mapped device memory in this kernel");
-	must(hm_plug_dax(self->rig.control, pmd, pmd, &id));
+	if (!plug_dax(_metadata, &self->rig, pmd, pmd, &id))
+		return;
 	must(hm_status(self->rig.control, id, &st));
 	ASSERT_EQ(self->place + self->unit, st.arena_offset);
 	p = map_arena(_metadata, self, 2 * self->unit + pmd, 0);

@@ -119,8 +119,8 @@ static const struct {
 	const char *why;
 	bool huge;		/* with PMD-sized pages only */
 } differences[] = {
-	{ "mremap_grows", -EFAULT, 0, "ours sets VM_DONTEXPAND: a mapping keeps its size", false },
-	{ "gone_opens", -ENOENT, 0, "our node goes with the device; its node is the bus's", false },
+	{ "mremap_grows", -EFAULT, 0, "ours sets VM_DONTEXPAND: it keeps its size", false },
+	{ "gone_opens", -ENOENT, 0, "our node goes with the device", false },
 	{ "maps_at_a_page", -EINVAL, 0, "it maps another page: misaligned_offset_maps_what_it_names",
 	  true },
 };

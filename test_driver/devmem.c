@@ -216,6 +216,22 @@ static int hotmirror_devmem_books(struct hotmirror_instance *inst)
 	return inst->backing && inst->large ? 0 : -ENOMEM;
 }
 
+/*
+ * Whether every struct page of a PMD leads to the one that counts. In 6.12.95 the core
+ * forgets most of them in a section that is shared with RAM (compound_nr_pages() does
+ * not ask for early_section()); a reference to such a page goes nowhere.
+ */
+static bool hotmirror_devmem_sound(struct hotmirror_instance *inst)
+{
+	unsigned long step = 1UL << inst->pgmap.vmemmap_shift, i;
+	struct page *page = pfn_to_page(inst->first_pfn);
+
+	for (i = 0; step > 1 && i < inst->nr_pages; i++)
+		if (compound_head(page + i) != page + ALIGN_DOWN(i, step))
+			return false;
+	return true;
+}
+
 /* Give a new instance its memory; hotmirror_devmem_free() also ends a failed one. */
 int hotmirror_devmem_plug(struct hotmirror_instance *inst)
 {
@@ -239,9 +255,14 @@ int hotmirror_devmem_plug(struct hotmirror_instance *inst)
 		inst->pgmap.ops = &hotmirror_pgmap_ops;
 	inst->pgmap.owner = inst;
 	kaddr = memremap_pages(&inst->pgmap, NUMA_NO_NODE);
-	if (IS_ERR(kaddr)) {
+	ret = PTR_ERR_OR_ZERO(kaddr);
+	if (!ret && !hotmirror_devmem_sound(inst)) {
+		memunmap_pages(&inst->pgmap);
+		ret = -EOPNOTSUPP;
+	}
+	if (ret) {
 		hotmirror_devmem_range_free(inst);
-		return PTR_ERR(kaddr);
+		return ret;
 	}
 	inst->mapped = true;
 	/* What the last user of this memory left must not be seen by the next. */

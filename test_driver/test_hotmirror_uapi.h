@@ -141,8 +141,9 @@ struct hotmirror_query {
  * @align: dax: mapping granularity, page_size, 0 for page_size, or pmd_size where the
  *	kernel can (HOTMIRROR_HAS_DAX_PMD); others: 0
  *
- * Errors: EINVAL (kind, bytes, align), EOPNOTSUPP (this kernel lacks the kind or
- * the module has no arena), ENOSPC (arena or instance numbers used up), ENOMEM.
+ * Errors: EINVAL (kind, bytes, align), EOPNOTSUPP (this kernel lacks the kind, the
+ * module has no arena, or the kernel cannot do PMDs beside RAM, a bug of 6.12.95),
+ * ENOSPC (arena or instance numbers used up), ENOMEM.
  */
 struct hotmirror_plug {
 	__u32 size;

@@ -196,6 +196,11 @@ bool hm_async_done(const struct hm_async *a)
 	return !wait_readable(a->ended, 0);
 }
 
+int hm_async_wait(const struct hm_async *a, int limit_ms)
+{
+	return wait_readable(a->ended, limit_ms);
+}
+
 int hm_async_join(struct hm_async *a, int limit_ms, long *result)
 {
 	int ret = wait_readable(a->ended, limit_ms);

@@ -53,6 +53,8 @@ struct hm_async {
 int hm_async_start(struct hm_async *a, long (*fn)(void *arg), void *arg);
 /* Whether it has returned, without waiting. */
 bool hm_async_done(const struct hm_async *a);
+/* Wait until it has returned; -ETIMEDOUT, which may be what was expected. */
+int hm_async_wait(const struct hm_async *a, int limit_ms);
 /* Its result in @result; -ETIMEDOUT with a report if it does not come back. */
 int hm_async_join(struct hm_async *a, int limit_ms, long *result);
 
