@@ -50,6 +50,8 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+#include "test_hotmirror_uring_uapi.h"
+
 #define HOTMIRROR_ABI_VERSION	1
 #define HOTMIRROR_IOC_TYPE	0xB6
 
@@ -562,33 +564,6 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_RSS			(1ULL << 6)	/* one page too much in RssAnon */
 #define HOTMIRROR_SABOTAGE_SKIP_DISABLE		(1ULL << 10)	/* DISABLED with readers inside */
 #define HOTMIRROR_SABOTAGE_DRAIN_EARLY		(1ULL << 11)	/* GONE with pages held */
-
-/**
- * struct hotmirror_uring - an ioctl of an instance file as an io_uring command
- * @arg: address of the struct that the ioctl takes
- * @reserved: must be 0
- *
- * sqe->cmd of an IORING_OP_URING_CMD on an instance file (HOTMIRROR_HAS_URING, else
- * EOPNOTSUPP); sqe->cmd_op is the number of the ioctl. sqe->addr, len, buf_index,
- * file_index, uring_cmd_flags and the second half of a large submission must be 0. A
- * worker thread of the submitter does what the ioctl does, with the submitter's
- * buffers, with IORING_SETUP_SQPOLL those of the ring's creator. The struct is read
- * when it begins, and written back, as by the ioctl, before the result is there.
- *
- * A sleep in a user fault holds up nothing else while the ring has workers left
- * (IORING_REGISTER_IOWQ_MAX_WORKERS), and outlives neither the ring, nor the thread
- * that submitted, nor the instance. cqe->res is 0 or what the ioctl fails with, or:
- *
- *	ECANCELED  cancelled (a cancellation of one that runs answers EALREADY), or
- *		   the submitter has exited; if it had not begun @arg was not touched
- *	EINTR	   the process was stopped meanwhile; submit again
- *	EINVAL	   what must be 0 is not; registered buffers
- *	EOPNOTSUPP a ring with IORING_SETUP_IOPOLL
- */
-struct hotmirror_uring {
-	__aligned_u64 arg;
-	__aligned_u64 reserved;
-};
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */
