@@ -149,6 +149,7 @@ ROW(status, STATUS, status, .files = ON_CONTROL | ON_INSTANCE, .fill = fill_stat
     .reserved = offsetof(struct hotmirror_status, reserved));
 ROW(plug, PLUG, plug, .files = ON_CONTROL, .fill = fill_plug);
 ROW(unplug, UNPLUG, unplug, .files = ON_CONTROL, .fill = fill_unplug,
+    .flags = HOTMIRROR_UNPLUG_LOST,
     .reserved = offsetof(struct hotmirror_unplug, reserved));
 ROW(settle, SETTLE, settle, .files = ON_CONTROL, .fill = fill_settle,
     .flags = HOTMIRROR_SETTLE_GONE);

@@ -5,12 +5,11 @@
  * books of the process are right after every journey.
  */
 #include <stdatomic.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "hm_test.h"
+#include "lib/group.h"
 
 #define PAGES	16
 #define SEED	1
@@ -62,40 +61,10 @@ FIXTURE_SETUP(pair)
 	hm_fill(self->mem, self->length, SEED);
 }
 
-#define CGROUP		"/sys/fs/cgroup"
-#define OURS		CGROUP "/hotmirror-selftest"
-
-static int write_to(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	int ret = fd < 0 || write(fd, text, strlen(text)) < 0 ? -errno : 0;
-
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-/* Move this process to a group of its own, and back. */
-static int group_begin(void)
-{
-	int ret = write_to(CGROUP "/cgroup.subtree_control", "+memory");
-
-	if (!ret && mkdir(OURS, 0755) && errno != EEXIST)
-		ret = -errno;
-	return ret ?: write_to(OURS "/cgroup.procs", "0");
-}
-
-static int group_end(void)
-{
-	int ret = write_to(CGROUP "/cgroup.procs", "0");
-
-	return ret ?: rmdir(OURS) ? -errno : 0;
-}
-
 FIXTURE_TEARDOWN(pair)
 {
 	if (self->grouped)
-		EXPECT_EQ(0, group_end());
+		EXPECT_EQ(0, hm_group_end());
 	rig_verify_fd(_metadata, self->devices[1].fd);
 	close(self->devices[1].fd);
 	rig_teardown(_metadata, &self->rig);
@@ -354,25 +323,10 @@ TEST_F(pair, eviction_of_a_device_in_use)
 #define BOOK_SLACK	(BOOK_PAGES / 2)
 #define JOURNEYS	4
 
-/* A number of a file: the first one after @key, or of the file if that is "". */
-static long long number_in(const char *path, const char *key)
-{
-	char buf[8192], *at;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-
-	close(fd);
-	if (n < 0)
-		return -1;
-	buf[n] = '\0';
-	at = strstr(buf, key);
-	return at ? strtoll(at + strlen(key), NULL, 10) : -1;
-}
-
 /* The second number of statm, in pages. */
 static long long resident(void)
 {
-	return number_in("/proc/self/statm", " ");
+	return hm_number_in("/proc/self/statm", " ");
 }
 
 /*
@@ -381,7 +335,7 @@ static long long resident(void)
  */
 static long long rolled_up(data *self)
 {
-	return number_in("/proc/self/smaps_rollup", "\nAnonymous:") * 1024 /
+	return hm_number_in("/proc/self/smaps_rollup", "\nAnonymous:") * 1024 /
 	       (long long)self->page;
 }
 
@@ -431,17 +385,17 @@ TEST_F(pair, rss_is_unchanged_by_a_round_trip)
 
 static long long charged(data *self)
 {
-	return number_in(OURS "/memory.current", "") / (long long)self->page;
+	return hm_number_in(HM_GROUP "/memory.current", "") / (long long)self->page;
 }
 
 TEST_F(pair, memcg_charge_is_unchanged_by_a_round_trip)
 {
 	long long before, with;
 	char *mem;
-	int ret = group_begin();
+	int ret = hm_group_begin();
 
 	if (ret)
-		SKIP(return, "no cgroup2 with a memory controller at " CGROUP ": %s",
+		SKIP(return, "no cgroup2 with a memory controller at " HM_CGROUP ": %s",
 		     strerror(-ret));
 	self->grouped = true;
 	before = charged(self);

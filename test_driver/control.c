@@ -69,8 +69,11 @@ static int hotmirror_control_unplug(struct file *filp, void *arg)
 	inst = hotmirror_control_find(filp->private_data, unplug->id);
 	if (!inst)
 		return -ENOENT;
-	hotmirror_unplug_start(inst, unplug->target);
-	if (unplug->timeout_ns)
+	if (unplug->flags & HOTMIRROR_UNPLUG_LOST)
+		ret = hotmirror_lose(inst);
+	if (!ret)
+		hotmirror_unplug_start(inst, unplug->target);
+	if (!ret && unplug->timeout_ns)
 		ret = hotmirror_unplug_wait(inst, unplug->target,
 					    unplug->timeout_ns);
 	unplug->state = READ_ONCE(inst->state);
@@ -102,7 +105,8 @@ static const struct hotmirror_ioctl hotmirror_control_ioctls[] = {
 	{ HOTMIRROR_STATUS, HOTMIRROR_STATUS_SIZE_1, sizeof(struct hotmirror_status), 0,
 	  hotmirror_control_status },
 	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, 0, hotmirror_control_plug),
-	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, 0, hotmirror_control_unplug),
+	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, HOTMIRROR_UNPLUG_LOST,
+	      hotmirror_control_unplug),
 	IOCTL(HOTMIRROR_SETTLE, hotmirror_settle, HOTMIRROR_SETTLE_GONE,
 	      hotmirror_settle),
 };

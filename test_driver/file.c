@@ -69,6 +69,9 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 			  HOTMIRROR_SABOTAGE_DROP_DIRTY |
 			  HOTMIRROR_SABOTAGE_FAIL_LARGE |
 			  HOTMIRROR_SABOTAGE_SKIP_UNMAP |
+			  HOTMIRROR_SABOTAGE_EVICT_NO_COPY |
+			  HOTMIRROR_SABOTAGE_FAIL_ALLOC |
+			  HOTMIRROR_SABOTAGE_EVICT_HOLD |
 			  HOTMIRROR_SABOTAGE_SKIP_DISABLE |
 			  HOTMIRROR_SABOTAGE_DRAIN_EARLY |
 			  HOTMIRROR_SABOTAGE_KEEP_PGMAP |
@@ -96,6 +99,12 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_LARGE);
 	WRITE_ONCE(file->inst->skip_unmap,
 		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_UNMAP);
+	WRITE_ONCE(file->inst->evict_no_copy,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_EVICT_NO_COPY);
+	WRITE_ONCE(file->inst->fail_alloc,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_ALLOC);
+	WRITE_ONCE(file->inst->evict_hold,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_EVICT_HOLD);
 	WRITE_ONCE(file->inst->skip_disable,
 		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_DISABLE);
 	WRITE_ONCE(file->inst->drain_early,

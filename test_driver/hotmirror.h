@@ -32,6 +32,7 @@
 #include "test_hotmirror_uapi.h"
 
 struct hmm_range;
+struct hotmirror_grave;
 struct hotmirror_sleeper;
 struct io_uring_cmd;
 
@@ -76,6 +77,9 @@ struct hotmirror_instance {
 	bool unfinished;		/* so the drain has to make up for a step */
 	bool fail_large;		/* sabotage */
 	bool fail_large_once;		/* the same, for the next one only */
+	bool fail_alloc;		/* sabotage: no memory for an eviction */
+	bool evict_no_copy;		/* sabotage */
+	bool evict_hold;		/* sabotage: an eviction stops half way */
 	bool permanent;			/* lives as long as the module */
 
 	struct mutex lock;		/* files, pgmap */
@@ -99,7 +103,18 @@ struct hotmirror_instance {
 	struct page **backing;		/* private: where the data is */
 	unsigned long *large;		/* private: backing of a whole leaf, by its first page */
 	atomic64_t pages_to_ram;
+	atomic64_t pages_robbed;	/* see hotmirror_guard() */
+
+	/* see evict.c */
+	struct hotmirror_grave *grave;	/* where lost pages go; set under lock */
 	atomic64_t pages_evicted;
+	atomic64_t pages_lost;
+	unsigned long evict_rounds;
+	unsigned long evict_idle;	/* of these: in a row, and moved nothing */
+	unsigned long evict_busy;	/* pages that the last one could not take */
+	unsigned long evict_no_memory;	/* and that it found no memory for */
+	unsigned long evict_held;	/* pages collected, and not to go on with yet */
+	bool starved;			/* not one page was to be had */
 };
 
 struct hotmirror_file {
@@ -326,10 +341,32 @@ bool hotmirror_devmem_owns(struct hotmirror_instance *inst, unsigned long pfn);
 bool hotmirror_fail_large(struct hotmirror_instance *inst);
 
 /* migrate.c */
+/* Makes the target of one folio, locked; NULL if it has to stay. */
+typedef struct page *(*hotmirror_copy_fn)(struct hotmirror_instance *inst,
+					  struct page *src, unsigned int order);
+void hotmirror_guard(struct hotmirror_instance *inst, unsigned long *src,
+		     unsigned long n);
+void hotmirror_unguard(struct hotmirror_instance *inst, const unsigned long *src,
+		       unsigned long n);
+void hotmirror_copy(struct hotmirror_instance *inst, unsigned long *src,
+		    unsigned long *dst, unsigned long n, hotmirror_copy_fn copy);
+unsigned long hotmirror_nr(unsigned long mpfn);
+unsigned long hotmirror_moved(const unsigned long *src, const unsigned long *dst,
+			      unsigned long n, u64 *large);
 int hotmirror_migrate_to_dev(struct file *filp, void *arg);
 int hotmirror_migrate_to_sys(struct file *filp, void *arg);
 vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf);
+
+/* evict.c */
 void hotmirror_evict(struct hotmirror_instance *inst);
+unsigned long hotmirror_evict_pause(struct hotmirror_instance *inst);
+
+/* tombstone.c */
+int hotmirror_lose(struct hotmirror_instance *inst);
+void hotmirror_lose_end(struct hotmirror_instance *inst);
+struct page *hotmirror_bury(struct hotmirror_instance *inst, struct page *src,
+			    unsigned int order);
+u64 hotmirror_nr_tombstones(void);
 
 /* dax.c */
 struct inode *hotmirror_inode_get(void);

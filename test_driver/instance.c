@@ -238,6 +238,13 @@ void hotmirror_status(struct hotmirror_instance *inst,
 	status->pages = inst->nr_pages;
 	status->pages_used = READ_ONCE(inst->nr_used);
 	status->pgmap_refs = hotmirror_pgmap_refs(inst);
+	status->pages_evicted = atomic64_read(&inst->pages_evicted);
+	status->pages_lost = atomic64_read(&inst->pages_lost);
+	status->evict_rounds = READ_ONCE(inst->evict_rounds);
+	status->evict_busy = READ_ONCE(inst->evict_busy);
+	status->evict_no_memory = READ_ONCE(inst->evict_no_memory);
+	status->evict_held = READ_ONCE(inst->evict_held);
+	status->pages_robbed = atomic64_read(&inst->pages_robbed);
 	hotmirror_holders(inst, status);
 	mutex_unlock(&inst->lock);
 }

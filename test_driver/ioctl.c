@@ -94,6 +94,8 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_EXCLUSIVE;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE) && HOTMIRROR_CAN_LARGE)
 		query->features |= HOTMIRROR_HAS_LARGE;
+	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
+		query->features |= HOTMIRROR_HAS_LOST;
 	if (HOTMIRROR_CAN_URING)
 		query->features |= HOTMIRROR_HAS_URING;
 	if (hotmirror_may_sabotage)
@@ -104,5 +106,6 @@ int hotmirror_query(struct file *filp, void *arg)
 	query->arena_bytes = hotmirror_arena_bytes();
 	query->arena_free = hotmirror_arena_unused();
 	hotmirror_report_objects(query);
+	query->tombstones = hotmirror_nr_tombstones();
 	return 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Migration between system memory and device memory, in both directions and for
- * each of the four reasons: two ioctls, a CPU fault on a private page, unplug.
+ * three reasons: two ioctls and a CPU fault on a private page. The fourth, unplug,
+ * is in evict.c.
  *
  * The device page table is never updated here. Every migration invalidates the
  * mirrors it concerns, ours included, and the next access populates again.
@@ -25,7 +26,7 @@ static enum migrate_vma_direction hotmirror_select(struct hotmirror_instance *in
 #define HOTMIRROR_PMD_ORDER	(PMD_SHIFT - PAGE_SHIFT)
 
 /* Pages that one element of a migration array stands for. */
-static unsigned long hotmirror_nr(unsigned long mpfn)
+unsigned long hotmirror_nr(unsigned long mpfn)
 {
 	return mpfn & MIGRATE_PFN_COMPOUND ? HOTMIRROR_LEAF_PAGES : 1;
 }
@@ -72,9 +73,6 @@ static struct page *hotmirror_copy_to_dev(struct hotmirror_instance *inst,
 	return page;
 }
 
-typedef struct page *(*hotmirror_copy_fn)(struct hotmirror_instance *inst,
-					  struct page *src, unsigned int order);
-
 /*
  * Give one folio that was collected its target: a folio as large, else single
  * pages, for which the core splits the source. No target: the page stays.
@@ -104,22 +102,94 @@ static void hotmirror_copy_folio(struct hotmirror_instance *inst,
 	}
 }
 
-static void hotmirror_copy(struct hotmirror_instance *inst, unsigned long *src,
-			   unsigned long *dst, unsigned long n,
-			   hotmirror_copy_fn copy)
+/* More than there are processes that share a folio. */
+#define HOTMIRROR_GUARDS	1024
+
+/* A large private folio that was collected; NULL: something else. */
+static struct folio *hotmirror_large(unsigned long mpfn)
+{
+	struct page *page = migrate_pfn_to_page(mpfn);
+
+	if (!page || !(mpfn & MIGRATE_PFN_MIGRATE) || hotmirror_nr(mpfn) == 1 ||
+	    !is_device_private_page(page))
+		return NULL;
+	return page_folio(page);
+}
+
+/**
+ * hotmirror_guard - keep large private folios that have migration entries only
+ * @inst: their instance
+ * @src: as the core collected them; what is lost already is not to migrate any more
+ * @n: its elements
+ *
+ * The core's own reference should keep them. But zap_huge_pmd_folio() of 7.3 tells a
+ * device-private entry by the kind of the folio, so munmap() and MADV_DONTNEED of a
+ * migration entry give back a reference that was never taken, and the folio is freed
+ * while it is copied. Some of ours, one for each process that may do so, stand in for
+ * that. They cannot stay for long: the core counts references before it moves a folio.
+ * From then on nobody needs the data.
+ */
+void hotmirror_guard(struct hotmirror_instance *inst, unsigned long *src,
+		     unsigned long n)
+{
+	unsigned long i;
+
+	for (i = 0; i < n; i += hotmirror_nr(src[i])) {
+		struct folio *folio = hotmirror_large(src[i]);
+
+		if (!folio)
+			continue;
+		if (folio_try_get(folio)) {
+			folio_ref_add(folio, HOTMIRROR_GUARDS - 1);
+			continue;
+		}
+		src[i] &= ~MIGRATE_PFN_MIGRATE;
+		atomic64_add(hotmirror_nr(src[i]), &inst->pages_robbed);
+	}
+}
+
+void hotmirror_unguard(struct hotmirror_instance *inst, const unsigned long *src,
+		       unsigned long n)
+{
+	unsigned long i;
+	int robbed;
+
+	for (i = 0; i < n; i += hotmirror_nr(src[i])) {
+		struct folio *folio = hotmirror_large(src[i]);
+
+		if (!folio)
+			continue;
+		robbed = max(HOTMIRROR_GUARDS + 1 - folio_ref_count(folio), 0);
+		folio_put_refs(folio, HOTMIRROR_GUARDS - robbed);
+		if (robbed)
+			atomic64_add(hotmirror_nr(src[i]), &inst->pages_robbed);
+	}
+}
+
+/**
+ * hotmirror_copy - give every folio that was collected a target
+ * @inst: the instance on one side of the migration
+ * @src: as the core collected it
+ * @dst: filled in; 0 for what has to stay
+ * @n: elements of both
+ * @copy: makes one target
+ */
+void hotmirror_copy(struct hotmirror_instance *inst, unsigned long *src,
+		    unsigned long *dst, unsigned long n, hotmirror_copy_fn copy)
 {
 	unsigned long i;
 
 	memset(dst, 0, n * sizeof(*dst));
+	hotmirror_guard(inst, src, n);
 	for (i = 0; i < n; i += hotmirror_nr(src[i]))
 		if (src[i] & MIGRATE_PFN_MIGRATE)
 			hotmirror_copy_folio(inst, src[i], &dst[i], copy);
+	hotmirror_unguard(inst, src, n);
 }
 
 /* Pages that moved, and in @large folios that moved as one. */
-static unsigned long hotmirror_moved(const unsigned long *src,
-				     const unsigned long *dst, unsigned long n,
-				     u64 *large)
+unsigned long hotmirror_moved(const unsigned long *src, const unsigned long *dst,
+			      unsigned long n, u64 *large)
 {
 	unsigned long i, moved = 0;
 
@@ -258,7 +328,8 @@ int hotmirror_migrate_to_sys(struct file *filp, void *arg)
  * @vmf: the fault; @vmf->page is referenced, and on 7.3 locked, by do_swap_page()
  *
  * It works in every state of the instance: a page must not be lost because its
- * device is going away. The page keeps the instance alive (pgmap reference).
+ * device is going away, except if just that was asked for. The page keeps the
+ * instance alive (pgmap reference).
  *
  * Return: 0, also if the page could not be isolated: the CPU faults again.
  */
@@ -281,6 +352,8 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
 			 (order ? MIGRATE_VMA_SELECT_COMPOUND : 0),
 	};
 
+	if (READ_ONCE(inst->grave))
+		return VM_FAULT_SIGBUS;
 	if (order)
 		src = kcalloc(nr, 2 * sizeof(*src), GFP_KERNEL);
 	if (!src)
@@ -306,47 +379,4 @@ free:
 	if (order)
 		kfree(src);
 	return ret;
-}
-
-static void hotmirror_evict_piece(struct hotmirror_instance *inst,
-				  unsigned long *src, unsigned long *dst,
-				  unsigned long pfn, unsigned long n)
-{
-	unsigned long moved, used = READ_ONCE(inst->nr_used);
-	u64 begin = ktime_get_ns(), large = 0;
-
-	migrate_device_range(src, pfn, n);
-	hotmirror_copy(inst, src, dst, n, hotmirror_copy_to_sys);
-	migrate_device_pages(src, dst, n);
-	moved = hotmirror_moved(src, dst, n, &large);
-	migrate_device_finalize(src, dst, n);
-	atomic64_add(moved, &inst->pages_evicted);
-	if (moved)
-		trace_hotmirror_migrate(inst->id, HOTMIRROR_EVICT, PFN_PHYS(pfn),
-					PFN_PHYS(pfn + n), moved,
-					min(used, n) - min(moved, min(used, n)),
-					ktime_get_ns() - begin);
-}
-
-/*
- * Bring home every page that is not held; unplug calls again for the others. The
- * copies need memory: without any, nothing moves and the next call tries again.
- */
-void hotmirror_evict(struct hotmirror_instance *inst)
-{
-	unsigned long *src, *dst, i, n;
-
-	if (!READ_ONCE(inst->nr_used))
-		return;
-	src = kcalloc(HOTMIRROR_LEAF_PAGES, 2 * sizeof(*src), GFP_KERNEL);
-	if (!src)
-		return;
-	dst = src + HOTMIRROR_LEAF_PAGES;
-	for (i = 0; i < inst->nr_pages; i += n) {
-		n = min(HOTMIRROR_LEAF_PAGES, inst->nr_pages - i);
-		if (find_next_bit(inst->used, i + n, i) < i + n)
-			hotmirror_evict_piece(inst, src, dst, inst->first_pfn + i, n);
-		cond_resched();
-	}
-	kfree(src);
 }

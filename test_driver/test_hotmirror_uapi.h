@@ -50,6 +50,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+#include "test_hotmirror_sabotage_uapi.h"
 #include "test_hotmirror_uring_uapi.h"
 
 #define HOTMIRROR_ABI_VERSION	1
@@ -88,7 +89,8 @@
  * @arena_bytes: out: size of the memory reserved for coherent and dax, 0 if none
  * @arena_free: out: how much of it is not plugged
  * @controls: out: open control files
- * @devices: out: instances that somebody may keep: their drain is not done
+ * @devices: out: instances that somebody may keep: their drain is not done, or some
+ *	pages that they lost are still mapped
  * @leaving: out: the others, until nobody refers to them and they are freed. No page
  *	and no pgmap reference of them is left; memunmap_pages() is at work, or they
  *	are gone
@@ -96,6 +98,8 @@
  * @ranges: out: mirrored ranges, that is subscriptions to notifiers
  * @pins: out: PINs without their UNPIN
  * @pages_used: out: device pages that back somebody's memory, of all instances
+ * @tombstones: out: pages that HOTMIRROR_UNPLUG_LOST took the contents of and that
+ *	somebody still maps; while it is not 0 the module cannot be removed
  *
  * What is counted is the whole module's. The struct ended at @controls once
  * (HOTMIRROR_QUERY_SIZE_1), and that is still accepted. Works on both kinds of file
@@ -119,6 +123,7 @@ struct hotmirror_query {
 	__u32 ranges;
 	__u32 pins;
 	__aligned_u64 pages_used;
+	__aligned_u64 tombstones;
 };
 
 #define HOTMIRROR_QUERY_SIZE_1	64
@@ -131,6 +136,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_EXCLUSIVE	(1ULL << 5)	/* ATOMIC: device-exclusive PTEs */
 #define HOTMIRROR_HAS_LARGE	(1ULL << 6)	/* MIGRATE_LARGE: PMD-sized private folios */
 #define HOTMIRROR_HAS_DAX_PMD	(1ULL << 8)	/* dax instances that are mapped in PMDs */
+#define HOTMIRROR_HAS_LOST	(1ULL << 7)	/* UNPLUG_LOST of private and coherent memory */
 #define HOTMIRROR_HAS_URING	(1ULL << 9)	/* the ioctls of an instance file in io_uring */
 
 /**
@@ -159,7 +165,7 @@ struct hotmirror_plug {
 /**
  * struct hotmirror_unplug - HOTMIRROR_UNPLUG: move an instance towards GONE
  * @size: sizeof(struct hotmirror_unplug)
- * @flags: must be 0
+ * @flags: HOTMIRROR_UNPLUG_LOST or 0
  * @id: the instance; it must have been plugged through this control file
  * @target: state to reach, HOTMIRROR_DISABLED to HOTMIRROR_GONE; all steps before
  *	it are taken, too. DRAINING starts to count references and stays there;
@@ -171,8 +177,15 @@ struct hotmirror_plug {
  * The steps run in a workqueue; giving up the wait does not stop them. A target
  * that is already behind the instance is a success.
  *
+ * Private and coherent pages are brought home to system memory; the drain tries again
+ * for those that somebody holds or that there is no memory for. LOST, given in any
+ * state, is a surprise removal: what is not home is lost. An access by the CPU then gets
+ * SIGBUS, one by GUP or a device EFAULT (private pages at once, coherent ones from the
+ * invalidated state on), MADV_DONTNEED makes room for a new page, and munmap(), fork()
+ * and the like work as ever. To the dax kind it makes no difference.
+ *
  * Errors: EINVAL (target, timeout), ENOENT (no such instance of this file),
- * ETIMEDOUT (work goes on), EINTR.
+ * ETIMEDOUT (work goes on), EINTR; LOST: EOPNOTSUPP (no HOTMIRROR_HAS_LOST), ENOMEM.
  */
 struct hotmirror_unplug {
 	__u32 size;
@@ -183,6 +196,8 @@ struct hotmirror_unplug {
 	__u32 state;
 	__u32 reserved;
 };
+
+#define HOTMIRROR_UNPLUG_LOST	(1U << 0)
 
 /**
  * struct hotmirror_status - HOTMIRROR_STATUS: where an instance is in its life
@@ -209,6 +224,13 @@ struct hotmirror_unplug {
  * @pgmap_refs: out: references to the device's struct dev_pagemap beside those of the
  *	device itself; each page in use (private, coherent) has one. The drain waits
  *	for them, too
+ * @pages_evicted: out: private, coherent: pages that unplug brought home
+ * @pages_lost: out: pages whose contents were lost instead
+ * @evict_rounds: out: attempts to do so
+ * @evict_busy: out: of pages_used, what the last attempt found locked or referenced
+ * @evict_no_memory: out: of pages_used, what it found no memory for
+ * @evict_held: out: pages held half way (HOTMIRROR_SABOTAGE_EVICT_HOLD)
+ * @pages_robbed: out: pages that the kernel, by a bug, took a reference from meanwhile
  * @pages_pinned: out: from the disabled state on, pages that somebody pinned, that is
  *	has references to by pin_user_pages(); a large folio counts with all its pages.
  *	A small page with very many references looks pinned, too
@@ -245,6 +267,13 @@ struct hotmirror_status {
 	__aligned_u64 when_ns[HOTMIRROR_NR_STATES];
 	__aligned_u64 disabling_ns;
 	__aligned_u64 pgmap_refs;
+	__aligned_u64 pages_evicted;
+	__aligned_u64 pages_lost;
+	__aligned_u64 evict_rounds;
+	__aligned_u64 evict_busy;
+	__aligned_u64 evict_no_memory;
+	__aligned_u64 evict_held;
+	__aligned_u64 pages_robbed;
 	__aligned_u64 pages_pinned;
 	__aligned_u64 pages_mapped;
 	__aligned_u64 references;
@@ -531,39 +560,6 @@ struct hotmirror_stats {
 	__aligned_u64 large_to_sys;
 	__aligned_u64 invalidate_ns;
 };
-
-/**
- * struct hotmirror_sabotage - HOTMIRROR_SABOTAGE: break this file on purpose
- * @size: sizeof(struct hotmirror_sabotage)
- * @flags: must be 0
- * @mask: HOTMIRROR_SABOTAGE_*, replaces the former mask
- *
- * The negative controls of the oracles. SKIP_UNMAP, SKIP_DISABLE, DRAIN_EARLY and
- * FAIL_LARGE are properties of the instance, the others are of the file. No memory is
- * given away that somebody may still use: what SKIP_UNMAP and SKIP_DISABLE leave out is
- * made up for when the drain begins, and with DRAIN_EARLY the drain goes on behind the
- * state GONE. A file that was ever sabotaged with
- * SKIP_INVALIDATE or SKIP_RETRY answers READ and WRITE with EPERM for good: its
- * entries may name memory that belongs to somebody else by now.
- *
- * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit), ENODEV
- * (KEEP_PGMAP: the instance is gone).
- */
-struct hotmirror_sabotage {
-	__u32 size;
-	__u32 flags;
-	__aligned_u64 mask;
-};
-
-#define HOTMIRROR_SABOTAGE_SKIP_INVALIDATE	(1ULL << 0)	/* callbacks leave the entries */
-#define HOTMIRROR_SABOTAGE_SKIP_RETRY		(1ULL << 1)	/* populate ignores the seq */
-#define HOTMIRROR_SABOTAGE_DROP_DIRTY		(1ULL << 2)	/* device writes leave it clean */
-#define HOTMIRROR_SABOTAGE_SKIP_UNMAP		(1ULL << 3)	/* PTEs outlive INVALIDATED */
-#define HOTMIRROR_SABOTAGE_FAIL_LARGE		(1ULL << 4)	/* no memory for large folios */
-#define HOTMIRROR_SABOTAGE_KEEP_PGMAP		(1ULL << 5)	/* a pgmap reference, until close */
-#define HOTMIRROR_SABOTAGE_RSS			(1ULL << 6)	/* one page too much in RssAnon */
-#define HOTMIRROR_SABOTAGE_SKIP_DISABLE		(1ULL << 10)	/* DISABLED with readers inside */
-#define HOTMIRROR_SABOTAGE_DRAIN_EARLY		(1ULL << 11)	/* GONE with pages held */
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)
 #define HOTMIRROR_QUERY			HOTMIRROR_IO(0x00)	/* struct hotmirror_query */

@@ -16,7 +16,7 @@
 #include "hotmirror.h"
 #include "trace.h"
 
-/* How often a drain looks again: nobody tells when a page loses its last user. */
+/* How often a drain of dax memory looks: nobody tells when a page loses its last user. */
 #define HOTMIRROR_DRAIN_POLL	msecs_to_jiffies(5)
 
 /* An operation that sleeps in a user fault; unplug wakes it. */
@@ -182,6 +182,12 @@ static bool hotmirror_drained(struct hotmirror_instance *inst)
 	return hotmirror_unused(inst);
 }
 
+static unsigned long hotmirror_drain_pause(struct hotmirror_instance *inst)
+{
+	return inst->kind == HOTMIRROR_DAX ? HOTMIRROR_DRAIN_POLL :
+					     hotmirror_evict_pause(inst);
+}
+
 static void hotmirror_reached(struct hotmirror_instance *inst, u32 state)
 {
 	spin_lock(&inst->state_lock);
@@ -200,12 +206,13 @@ static void hotmirror_drain(struct hotmirror_instance *inst)
 		if (READ_ONCE(inst->drain_early))
 			hotmirror_reached(inst, HOTMIRROR_GONE);
 		wait_event_idle_timeout(inst->wait, hotmirror_unused(inst),
-					HOTMIRROR_DRAIN_POLL);
+					hotmirror_drain_pause(inst));
 	}
 	/* From here on nobody looks at a struct page; no lock is held over the wait. */
 	mutex_lock(&inst->lock);
 	inst->mapped = false;
 	mutex_unlock(&inst->lock);
+	hotmirror_lose_end(inst);
 	inst->leaving = true;
 	hotmirror_count(HOTMIRROR_LEAVING, 1);
 	hotmirror_count(HOTMIRROR_DEVICES, -1);

@@ -115,10 +115,11 @@ int hm_plug_dax(int control, __u64 bytes, __u64 align, __u32 *id)
 	return plug(control, HOTMIRROR_DAX, bytes, align, id);
 }
 
-int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms)
+int hm_unplug_flags(int control, __u32 id, __u32 target, unsigned int limit_ms, __u32 flags)
 {
 	struct hotmirror_unplug arg = {
 		.size = sizeof(arg),
+		.flags = flags,
 		.id = id,
 		.target = target,
 		.timeout_ns = limit_ms * HM_MSEC,
@@ -129,6 +130,11 @@ int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms)
 	if (!ret && limit_ms && arg.state < target)
 		return -EPROTO;
 	return ret;
+}
+
+int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms)
+{
+	return hm_unplug_flags(control, id, target, limit_ms, 0);
 }
 
 int hm_status(int fd, __u32 id, struct hotmirror_status *st)

@@ -51,6 +51,9 @@ int hm_plug(int control, __u32 kind, __u64 bytes, __u32 *id);
 int hm_plug_dax(int control, __u64 bytes, __u64 align, __u32 *id);
 /* Wait at most @limit_ms for @target; 0 only starts the work. */
 int hm_unplug(int control, __u32 id, __u32 target, unsigned int limit_ms);
+/* The same; @flags: HOTMIRROR_UNPLUG_LOST. */
+int hm_unplug_flags(int control, __u32 id, __u32 target, unsigned int limit_ms,
+		    __u32 flags);
 int hm_status(int fd, __u32 id, struct hotmirror_status *st);
 
 /* Wait at most @limit_ms until no more than @objects are left; -ETIMEDOUT. */

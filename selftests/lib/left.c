@@ -88,6 +88,7 @@ static const struct row {
 	U32("mirrored ranges (notifier subscriptions)", q.ranges),
 	U32("pins", q.pins),
 	U64("device pages in use", q.pages_used),
+	U64("pages of lost contents", q.tombstones),
 	U64("bytes of the arena", arena),
 	U64("entries of /proc/iomem", iomem),
 	U64("pages of memmap", memmap),
