@@ -5,9 +5,8 @@
  * its memory stays mapped, mirrored and in use.
  */
 #include <fcntl.h>
-#include <sys/mman.h>
 
-#include "hm_test.h"
+#include "dax_test.h"
 
 #define PRIVATE		(1 << HOTMIRROR_PRIVATE)
 #define COHERENT	(1 << HOTMIRROR_COHERENT)
@@ -25,6 +24,7 @@ FIXTURE(access) {
 	int other;		/* file of another instance that mirrors device[] */
 	__u32 other_id;
 	size_t page;
+	size_t stride;		/* from a page of device[], missing[] to the next: its unit */
 	char *device;		/* dax: mapping of X; else anonymous memory in X */
 	char *missing;		/* dax: mapping of X that nobody touched */
 	char *own;		/* system memory mirrored by the file of X */
@@ -35,18 +35,20 @@ FIXTURE(access) {
 
 FIXTURE_VARIANT(access) {
 	__u32 kind;
+	bool pmd;
 };
 
 FIXTURE_VARIANT_ADD(access, private) { .kind = HOTMIRROR_PRIVATE };
 FIXTURE_VARIANT_ADD(access, coherent) { .kind = HOTMIRROR_COHERENT };
 FIXTURE_VARIANT_ADD(access, dax) { .kind = HOTMIRROR_DAX };
+FIXTURE_VARIANT_ADD(access, dax_pmd) { .kind = HOTMIRROR_DAX, .pmd = true };
 
 typedef FIXTURE_DATA(access) data;
 
 /* Page @i of those for the present state. */
 static char *page_at(const data *self, char *base, int i)
 {
-	return base + (self->state * NR_PAGES + i) * self->page;
+	return base + (self->state * NR_PAGES + i) * self->stride;
 }
 
 static int file_status(data *self)
@@ -145,12 +147,12 @@ static int migrate_to_sys(data *self)
 
 static int new_mmap(data *self)
 {
-	void *p = mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_SHARED,
+	void *p = mmap(NULL, self->stride, PROT_READ | PROT_WRITE, MAP_SHARED,
 		       self->rig.fd, 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
-	munmap(p, self->page);
+	munmap(p, self->stride);
 	return 0;
 }
 
@@ -286,7 +288,8 @@ static void make_dax(struct __test_metadata *_metadata, data *self, size_t lengt
 			     self->rig.fd, length);
 	ASSERT_NE(MAP_FAILED, self->device);
 	ASSERT_NE(MAP_FAILED, self->missing);
-	hm_fill(self->device, length, SEED);
+	for (size_t i = 0; i < length; i += self->stride)
+		hm_fill(self->device + i, self->page, SEED);
 	must(hm_mirror(self->other, self->missing, length, 0, NULL));
 }
 
@@ -304,12 +307,43 @@ static void make_anonymous(struct __test_metadata *_metadata, data *self, size_t
 	ASSERT_EQ(length / self->page, moved);
 }
 
+/* X, and the other one; false if this kernel lacks the kind. */
+static bool plug_both(struct __test_metadata *_metadata, data *self,
+		      const FIXTURE_VARIANT(access) *variant, size_t length)
+{
+	struct hm_rig *rig = &self->rig;
+
+	if (!variant->pmd) {
+		if (!rig_plug(_metadata, rig, variant->kind))
+			return false;
+		must(hm_plug(rig->control, variant->kind, rig->bytes, &self->other_id));
+	} else {
+		if (!(rig->q.features & HOTMIRROR_HAS_DAX_PMD))
+			SKIP(return false, "no PMD-mapped device memory in this kernel");
+		rig->kind = variant->kind;
+		rig->bytes = 2 * length;
+		if (!plug_dax(_metadata, rig, rig->bytes, self->stride, &rig->id))
+			return false;
+		rig->fd = must(hm_open(rig->id));
+		must(hm_plug_dax(rig->control, self->stride, self->stride, &self->other_id));
+	}
+	self->other = must(hm_open(self->other_id));
+	return true;
+}
+
 FIXTURE_SETUP(access)
 {
-	size_t length = HOTMIRROR_NR_STATES * NR_PAGES * hm_page_size();
+	size_t length;
 
-	RIG_SETUP(&self->rig, variant->kind);
+	rig_begin(_metadata, variant, &self->rig);
+	self->other = -1;
 	self->page = self->rig.page;
+	self->stride = variant->pmd ? self->rig.q.pmd_size : self->page;
+	length = HOTMIRROR_NR_STATES * NR_PAGES * self->stride;
+	if (!plug_both(_metadata, self, variant, length)) {
+		rig_end(_metadata, &self->rig);
+		return;
+	}
 	self->own = hm_map(1);
 	self->buf = hm_map(1);
 	ASSERT_NE(NULL, self->own);
@@ -317,8 +351,6 @@ FIXTURE_SETUP(access)
 	hm_fill(self->own, self->page, SEED);
 	for (int i = 0; i < NR_RANGES; i++)
 		must(hm_mirror(self->rig.fd, self->own, self->page, 0, &self->ranges[i]));
-	must(hm_plug(self->rig.control, variant->kind, self->rig.bytes, &self->other_id));
-	self->other = must(hm_open(self->other_id));
 
 	if (variant->kind == HOTMIRROR_DAX)
 		make_dax(_metadata, self, length);
@@ -335,8 +367,10 @@ FIXTURE_SETUP(access)
 
 FIXTURE_TEARDOWN(access)
 {
-	rig_verify_fd(_metadata, self->other);
-	close(self->other);
+	if (self->other >= 0) {
+		rig_verify_fd(_metadata, self->other);
+		close(self->other);
+	}
 	rig_teardown(_metadata, &self->rig);
 }
 
