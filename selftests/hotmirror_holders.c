@@ -6,7 +6,8 @@
  *
  * To add a holder, write take() (one page, held when it returns), release() (let go,
  * and say whether the data was its own to the end), again() (try to take a page and
- * give it back at once), and a test that gives them to across_unplug().
+ * give it back at once), say how it holds (by a pin or a plain reference), and give all
+ * that to across_unplug() in a test.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -49,6 +50,7 @@ struct holder {
 	int (*take)(data *self, char *page);
 	int (*release)(data *self);
 	int (*again)(data *self, char *page);
+	bool pins;		/* by pin_user_pages(), not by get_user_pages() */
 	const char *lacking;	/* what ENODEV of take() means */
 };
 
@@ -94,6 +96,36 @@ static int unplug(data *self, __u32 target, unsigned int limit_ms)
 	return hm_unplug(self->rig.control, self->rig.id, target, limit_ms);
 }
 
+/*
+ * The kind of what STATUS counts. Of the mappings only those that this kernel counts:
+ * a PTE of dax memory had no reference and no mapcount before 6.15.
+ */
+static void expect_kind(struct __test_metadata *_metadata, data *self,
+			const struct holder *h, __u64 mapped)
+{
+	struct hotmirror_status st;
+
+	must(status(self, &st));
+	EXPECT_EQ(h->pins, st.pages_pinned);
+	if (self->rig.kind != HOTMIRROR_DAX || st.pages_mapped)
+		EXPECT_EQ(mapped, st.pages_mapped);
+	EXPECT_TRUE(h->pins ? st.references > st.pages_mapped + 1 :
+			      st.references == st.pages_mapped + 1)
+		TH_LOG("%llu references, %llu of them mappings", st.references,
+		       st.pages_mapped);
+}
+
+static void expect_nobody(struct __test_metadata *_metadata, data *self)
+{
+	struct hotmirror_status st;
+
+	must(status(self, &st));
+	EXPECT_EQ(0, st.pages_held);
+	EXPECT_EQ(0, st.pages_pinned);
+	EXPECT_EQ(0, st.pages_mapped);
+	EXPECT_EQ(0, st.references);
+}
+
 /* What is asked for at each step: a page that is mapped, and one that never was. */
 static void expect_again(struct __test_metadata *_metadata, data *self,
 			 const struct holder *h, int present, int missing)
@@ -116,13 +148,17 @@ static void across_unplug(struct __test_metadata *_metadata, data *self,
 	if (ret == -ENODEV)
 		SKIP(return, "%s", h->lacking);
 	must(ret);
+	expect_nobody(_metadata, self);		/* not counted yet */
 	must(unplug(self, HOTMIRROR_DISABLED, HM_LIMIT_MS));
+	expect_kind(_metadata, self, h, MISSING);
 	expect_again(_metadata, self, h, 0, -EFAULT);
 	must(unplug(self, HOTMIRROR_INVALIDATED, HM_LIMIT_MS));
+	expect_kind(_metadata, self, h, refused ? 0 : 1);
 	expect_again(_metadata, self, h, refused ? -EFAULT : 0, -EFAULT);
 	must(unplug(self, HOTMIRROR_DRAINING, HM_LIMIT_MS));
 	must(status(self, &st));
 	EXPECT_EQ(1, st.pages_held);
+	expect_kind(_metadata, self, h, refused ? 0 : 1);
 	expect_again(_metadata, self, h, refused ? -EFAULT : 0, -EFAULT);
 
 	must_err(ETIMEDOUT, unplug(self, HOTMIRROR_GONE, 20));
@@ -132,8 +168,7 @@ static void across_unplug(struct __test_metadata *_metadata, data *self,
 	EXPECT_FALSE(hm_is_gone(self->rig.fd));
 	EXPECT_EQ(0, h->release(self));
 	must(hm_wait_gone(self->rig.fd, HM_LIMIT_MS));
-	must(status(self, &st));
-	EXPECT_EQ(0, st.pages_held);
+	expect_nobody(_metadata, self);
 	if (!refused)
 		EXPECT_EQ(0, memcmp(self->copy, self->mem, MISSING * self->page));
 }
@@ -209,6 +244,7 @@ TEST_F(holders, pin)
 		.take = take_slow,
 		.release = release_pin,
 		.again = again_slow,
+		.pins = true,
 	};
 
 	across_unplug(_metadata, self, &h);
@@ -220,6 +256,7 @@ TEST_F(holders, pin_fast)
 		.take = take_fast,
 		.release = release_pin,
 		.again = again_fast,
+		.pins = true,
 	};
 
 	across_unplug(_metadata, self, &h);
@@ -243,6 +280,7 @@ TEST_F(holders, longterm_pin)
 		.take = take_longterm,
 		.release = release_pin,
 		.again = again_longterm,
+		.pins = true,
 	};
 	struct hotmirror_status st;
 
@@ -359,6 +397,7 @@ TEST_F(holders, direct_write_in_flight)
 	static const struct holder h = {
 		.take = take_disk_write,
 		.release = release_disk_write,
+		.pins = true,
 		.lacking = NO_NBD,
 	};
 
@@ -370,6 +409,7 @@ TEST_F(holders, direct_read_in_flight)
 	static const struct holder h = {
 		.take = take_disk_read,
 		.release = release_disk_read,
+		.pins = true,
 		.lacking = NO_NBD,
 	};
 
@@ -423,6 +463,7 @@ TEST_F(holders, process_vm_readv)
 		.take = take_copy,
 		.release = release_copy,
 		.again = again_copy,
+		.pins = true,
 		.lacking = "no userfaultfd for kernel faults",
 	};
 

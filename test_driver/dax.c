@@ -254,17 +254,6 @@ static unsigned long hotmirror_dax_step(struct hotmirror_instance *inst)
 	return 1UL << inst->pgmap.vmemmap_shift;
 }
 
-/* Pages with a reference beside the driver's own. */
-unsigned long hotmirror_dax_held(struct hotmirror_instance *inst)
-{
-	unsigned long step = hotmirror_dax_step(inst), i, held = 0;
-
-	for (i = 0; i < inst->nr_pages; i += step)
-		if (page_count(pfn_to_page(inst->first_pfn + i)) > 1)
-			held += step;
-	return held;
-}
-
 /**
  * hotmirror_dax_freeze - take every page's last reference, or none
  * @inst: an invalidated instance

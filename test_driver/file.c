@@ -72,6 +72,8 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 			  HOTMIRROR_SABOTAGE_EVICT_NO_COPY |
 			  HOTMIRROR_SABOTAGE_FAIL_ALLOC |
 			  HOTMIRROR_SABOTAGE_EVICT_HOLD |
+			  HOTMIRROR_SABOTAGE_SKIP_DISABLE |
+			  HOTMIRROR_SABOTAGE_DRAIN_EARLY |
 			  HOTMIRROR_SABOTAGE_KEEP_PGMAP |
 			  HOTMIRROR_SABOTAGE_RSS;
 	const u64 unsafe = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
@@ -103,6 +105,10 @@ static int hotmirror_sabotage(struct file *filp, void *arg)
 		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_ALLOC);
 	WRITE_ONCE(file->inst->evict_hold,
 		   sabotage->mask & HOTMIRROR_SABOTAGE_EVICT_HOLD);
+	WRITE_ONCE(file->inst->skip_disable,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_DISABLE);
+	WRITE_ONCE(file->inst->drain_early,
+		   sabotage->mask & HOTMIRROR_SABOTAGE_DRAIN_EARLY);
 	wake_up_all(&file->inst->wait);
 	return 0;
 }

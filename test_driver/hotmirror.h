@@ -71,8 +71,10 @@ struct hotmirror_instance {
 	struct work_struct unplug_work;
 	u64 when_ns[HOTMIRROR_NR_STATES];
 	u64 disabling_ns;
-	unsigned long held;		/* pages the drain waits for */
+	bool skip_disable;		/* sabotage */
 	bool skip_unmap;		/* sabotage */
+	bool drain_early;		/* sabotage */
+	bool unfinished;		/* so the drain has to make up for a step */
 	bool fail_large;		/* sabotage */
 	bool fail_large_once;		/* the same, for the next one only */
 	bool fail_alloc;		/* sabotage: no memory for an eviction */
@@ -239,6 +241,10 @@ static inline void hotmirror_put(struct hotmirror_instance *inst)
 	put_device(&inst->dev);
 }
 
+/* holders.c */
+void hotmirror_holders(struct hotmirror_instance *inst,
+		       struct hotmirror_status *status);
+
 /* unplug.c */
 bool hotmirror_enter(struct hotmirror_instance *inst);
 void hotmirror_leave(struct hotmirror_instance *inst);
@@ -372,7 +378,6 @@ vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
 			       struct vm_fault *vmf, unsigned int order);
 int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
-unsigned long hotmirror_dax_held(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
 
 /* mixed.c */

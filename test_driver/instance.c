@@ -216,16 +216,6 @@ put:
 	return ERR_PTR(ret);
 }
 
-/* Pages that the drain still waits for; 0 before anything could be left over. */
-static unsigned long hotmirror_held(struct hotmirror_instance *inst)
-{
-	if (inst->state < HOTMIRROR_INVALIDATED || !inst->mapped)
-		return 0;
-	if (inst->kind == HOTMIRROR_DAX)
-		return hotmirror_dax_held(inst);
-	return READ_ONCE(inst->nr_used);
-}
-
 /* HOTMIRROR_STATUS. inst->lock keeps the struct pages while they are counted. */
 void hotmirror_status(struct hotmirror_instance *inst,
 		      struct hotmirror_status *status)
@@ -247,7 +237,6 @@ void hotmirror_status(struct hotmirror_instance *inst,
 	status->arena_offset = inst->arena_offset;
 	status->pages = inst->nr_pages;
 	status->pages_used = READ_ONCE(inst->nr_used);
-	status->pages_held = hotmirror_held(inst);
 	status->pgmap_refs = hotmirror_pgmap_refs(inst);
 	status->pages_evicted = atomic64_read(&inst->pages_evicted);
 	status->pages_lost = atomic64_read(&inst->pages_lost);
@@ -256,5 +245,6 @@ void hotmirror_status(struct hotmirror_instance *inst,
 	status->evict_no_memory = READ_ONCE(inst->evict_no_memory);
 	status->evict_held = READ_ONCE(inst->evict_held);
 	status->pages_robbed = atomic64_read(&inst->pages_robbed);
+	hotmirror_holders(inst, status);
 	mutex_unlock(&inst->lock);
 }

@@ -14,8 +14,12 @@
  * @flags: must be 0
  * @mask: HOTMIRROR_SABOTAGE_*, replaces the former mask
  *
- * The negative controls of the oracles. SKIP_UNMAP, FAIL_LARGE, FAIL_ALLOC,
- * EVICT_NO_COPY and EVICT_HOLD are properties of the instance, the others of the file.
+ * The negative controls of the oracles. SKIP_UNMAP, SKIP_DISABLE, DRAIN_EARLY,
+ * FAIL_LARGE, FAIL_ALLOC, EVICT_NO_COPY and EVICT_HOLD are properties of the instance,
+ * the others of the file. No memory is given away that somebody may still use: what
+ * SKIP_UNMAP and SKIP_DISABLE leave out is made up for when the drain begins, and with
+ * DRAIN_EARLY the drain goes on behind the state GONE.
+ *
  * A file that was ever sabotaged with SKIP_INVALIDATE or SKIP_RETRY answers READ and
  * WRITE with EPERM for good: its entries may name memory that belongs to somebody else
  * by now.
@@ -39,6 +43,8 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_EVICT_NO_COPY	(1ULL << 7)	/* unplug brings zeroes home */
 #define HOTMIRROR_SABOTAGE_FAIL_ALLOC		(1ULL << 8)	/* unplug finds no memory */
 #define HOTMIRROR_SABOTAGE_EVICT_HOLD		(1ULL << 9)	/* see HOTMIRROR_EVICT_HOLD_NS */
+#define HOTMIRROR_SABOTAGE_SKIP_DISABLE		(1ULL << 10)	/* DISABLED with readers inside */
+#define HOTMIRROR_SABOTAGE_DRAIN_EARLY		(1ULL << 11)	/* GONE with pages held */
 
 /* Unplug stops in each leaf, its pages unmapped and not yet copied; no longer than this. */
 #define HOTMIRROR_EVICT_HOLD_NS	2000000000ULL

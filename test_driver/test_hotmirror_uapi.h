@@ -51,6 +51,7 @@
 #include <linux/types.h>
 
 #include "test_hotmirror_sabotage_uapi.h"
+#include "test_hotmirror_uring_uapi.h"
 
 #define HOTMIRROR_ABI_VERSION	1
 #define HOTMIRROR_IOC_TYPE	0xB6
@@ -230,6 +231,17 @@ struct hotmirror_unplug {
  * @evict_no_memory: out: of pages_used, what it found no memory for
  * @evict_held: out: pages held half way (HOTMIRROR_SABOTAGE_EVICT_HOLD)
  * @pages_robbed: out: pages that the kernel, by a bug, took a reference from meanwhile
+ * @pages_pinned: out: from the disabled state on, pages that somebody pinned, that is
+ *	has references to by pin_user_pages(); a large folio counts with all its pages.
+ *	A small page with very many references looks pinned, too
+ * @pages_mapped: out: from the disabled state on, pages in somebody's page table.
+ *	Before kernel 6.15 a mapping of dax memory is not counted
+ * @references: out: from the disabled state on, references to pages beside the
+ *	driver's own, each large folio once. One for each mapping that is counted in
+ *	pages_mapped, one for a reference by get_user_pages(), one for a pin of a large
+ *	folio and 1024 for a pin of a small page
+ *
+ * Holders are counted without stopping them: exact when none of them comes or goes.
  *
  * The struct ended at @pgmap_refs once (HOTMIRROR_STATUS_SIZE_1).
  *
@@ -262,6 +274,9 @@ struct hotmirror_status {
 	__aligned_u64 evict_no_memory;
 	__aligned_u64 evict_held;
 	__aligned_u64 pages_robbed;
+	__aligned_u64 pages_pinned;
+	__aligned_u64 pages_mapped;
+	__aligned_u64 references;
 };
 
 #define HOTMIRROR_STATUS_SIZE_1	136
@@ -544,33 +559,6 @@ struct hotmirror_stats {
 	__aligned_u64 large_to_dev;
 	__aligned_u64 large_to_sys;
 	__aligned_u64 invalidate_ns;
-};
-
-/**
- * struct hotmirror_uring - an ioctl of an instance file as an io_uring command
- * @arg: address of the struct that the ioctl takes
- * @reserved: must be 0
- *
- * sqe->cmd of an IORING_OP_URING_CMD on an instance file (HOTMIRROR_HAS_URING, else
- * EOPNOTSUPP); sqe->cmd_op is the number of the ioctl. sqe->addr, len, buf_index,
- * file_index, uring_cmd_flags and the second half of a large submission must be 0. A
- * worker thread of the submitter does what the ioctl does, with the submitter's
- * buffers, with IORING_SETUP_SQPOLL those of the ring's creator. The struct is read
- * when it begins, and written back, as by the ioctl, before the result is there.
- *
- * A sleep in a user fault holds up nothing else while the ring has workers left
- * (IORING_REGISTER_IOWQ_MAX_WORKERS), and outlives neither the ring, nor the thread
- * that submitted, nor the instance. cqe->res is 0 or what the ioctl fails with, or:
- *
- *	ECANCELED  cancelled (a cancellation of one that runs answers EALREADY), or
- *		   the submitter has exited; if it had not begun @arg was not touched
- *	EINTR	   the process was stopped meanwhile; submit again
- *	EINVAL	   what must be 0 is not; registered buffers
- *	EOPNOTSUPP a ring with IORING_SETUP_IOPOLL
- */
-struct hotmirror_uring {
-	__aligned_u64 arg;
-	__aligned_u64 reserved;
 };
 
 #define HOTMIRROR_IO(nr)		_IO(HOTMIRROR_IOC_TYPE, nr)

@@ -127,11 +127,12 @@ void hotmirror_sleepers_exit(void)
 /* Disable: from the raised target on nobody enters; wait for who is inside. */
 static void hotmirror_disable(struct hotmirror_instance *inst)
 {
-	wait_event_idle(inst->wait, !atomic_read(&inst->readers));
+	wait_event_idle(inst->wait,
+			!atomic_read(&inst->readers) || READ_ONCE(inst->skip_disable));
+	inst->unfinished |= atomic_read(&inst->readers);
 }
 
-/* Invalidate: no PTE, no device page table entry, no notifier is left. */
-static void hotmirror_invalidate_all(struct hotmirror_instance *inst)
+static void hotmirror_invalidate_ranges(struct hotmirror_instance *inst)
 {
 	struct hotmirror_file *file;
 
@@ -139,11 +140,27 @@ static void hotmirror_invalidate_all(struct hotmirror_instance *inst)
 	list_for_each_entry(file, &inst->files, node)
 		hotmirror_ranges_remove(file);
 	mutex_unlock(&inst->lock);
+}
 
-	if (inst->kind == HOTMIRROR_DAX && !READ_ONCE(inst->skip_unmap))
+/* Invalidate: no PTE, no device page table entry, no notifier is left. */
+static void hotmirror_invalidate_all(struct hotmirror_instance *inst)
+{
+	hotmirror_invalidate_ranges(inst);
+	if (inst->kind == HOTMIRROR_DAX && READ_ONCE(inst->skip_unmap))
+		inst->unfinished = true;
+	else if (inst->kind == HOTMIRROR_DAX)
 		hotmirror_dax_unmap(inst);
 	else if (inst->kind == HOTMIRROR_COHERENT)
 		hotmirror_evict(inst);
+}
+
+/* Whatever sabotage left out of the steps before must not meet memory that is gone. */
+static void hotmirror_make_up(struct hotmirror_instance *inst)
+{
+	wait_event_idle(inst->wait, !atomic_read(&inst->readers));
+	hotmirror_invalidate_ranges(inst);
+	if (inst->kind == HOTMIRROR_DAX)
+		hotmirror_dax_unmap(inst);
 }
 
 /*
@@ -171,13 +188,26 @@ static unsigned long hotmirror_drain_pause(struct hotmirror_instance *inst)
 					     hotmirror_evict_pause(inst);
 }
 
+static void hotmirror_reached(struct hotmirror_instance *inst, u32 state)
+{
+	spin_lock(&inst->state_lock);
+	if (inst->state != state)
+		inst->when_ns[state] = ktime_get_ns();
+	WRITE_ONCE(inst->state, state);
+	spin_unlock(&inst->state_lock);
+	wake_up_all(&inst->wait);
+}
+
 static void hotmirror_drain(struct hotmirror_instance *inst)
 {
-	if (inst->kind == HOTMIRROR_DAX && inst->skip_unmap)
-		hotmirror_dax_unmap(inst);
-	while (!hotmirror_drained(inst))
+	if (inst->unfinished)
+		hotmirror_make_up(inst);
+	while (!hotmirror_drained(inst)) {
+		if (READ_ONCE(inst->drain_early))
+			hotmirror_reached(inst, HOTMIRROR_GONE);
 		wait_event_idle_timeout(inst->wait, hotmirror_unused(inst),
 					hotmirror_drain_pause(inst));
+	}
 	/* From here on nobody looks at a struct page; no lock is held over the wait. */
 	mutex_lock(&inst->lock);
 	inst->mapped = false;
@@ -203,12 +233,8 @@ static void hotmirror_step(struct hotmirror_instance *inst, u32 state)
 
 	if (hotmirror_steps[state])
 		hotmirror_steps[state](inst);
-	spin_lock(&inst->state_lock);
-	WRITE_ONCE(inst->state, state);
-	inst->when_ns[state] = ktime_get_ns();
-	spin_unlock(&inst->state_lock);
+	hotmirror_reached(inst, state);
 	trace_hotmirror_unplug(inst->id, state, inst->when_ns[state] - begin);
-	wake_up_all(&inst->wait);
 }
 
 void hotmirror_unplug_work(struct work_struct *work)
