@@ -341,6 +341,14 @@ static long pin(void *arg)
 	return hm_pin(a->fd, a->lazy, a->page, HOTMIRROR_PIN_WRITE, NULL, NULL);
 }
 
+static long pin_fast(void *arg)
+{
+	struct asleep *a = arg;
+
+	return hm_pin(a->fd, a->lazy, a->page, HOTMIRROR_PIN_WRITE | HOTMIRROR_PIN_FAST, NULL,
+		      NULL);
+}
+
 static long get(void *arg)
 {
 	struct asleep *a = arg;
@@ -396,6 +404,11 @@ TEST_F(busy, unplug_meanwhile_ends_a_prefetch_for_writing)
 TEST_F(busy, unplug_meanwhile_ends_a_pin)
 {
 	unplug_asleep(_metadata, self, pin);
+}
+
+TEST_F(busy, unplug_meanwhile_ends_a_fast_pin)
+{
+	unplug_asleep(_metadata, self, pin_fast);
 }
 
 TEST_F(busy, unplug_meanwhile_ends_a_get)
