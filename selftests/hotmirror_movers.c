@@ -314,7 +314,6 @@ TEST_F(mover, minor_fault_holds_the_device)
 	expect_filled(self->buf, self->page, 3);
 }
 
-
 /* Memory of a huge page's size in small pages, each with its number, mirrored. */
 static char *map_small(struct __test_metadata *_metadata, data *self)
 {
