@@ -314,10 +314,6 @@ TEST_F(mover, minor_fault_holds_the_device)
 	expect_filled(self->buf, self->page, 3);
 }
 
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
-
 /* Memory of a huge page's size in small pages, each with its number, mirrored. */
 static char *map_small(struct __test_metadata *_metadata, data *self)
 {

@@ -7,7 +7,12 @@
 #define HOTMIRROR_LIB_MEM_H
 
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/types.h>
+
+#ifndef MADV_COLLAPSE		/* glibc before 2.37 */
+#define MADV_COLLAPSE	25
+#endif
 
 size_t hm_page_size(void);
 

@@ -56,7 +56,7 @@ static int serve_one(struct hm_nbd *d, char *buf)
 		return -1;
 	if (write(d->arrived, &one, sizeof(one)) < 0 || read(d->answer, &one, sizeof(one)) < 0)
 		return -1;
-	memcpy(&reply.cookie, &request.cookie, sizeof(reply.cookie));
+	memcpy(reply.handle, request.handle, sizeof(reply.handle));
 	if (all(give, d->server, &reply, sizeof(reply)))
 		return -1;
 	memset(buf, HM_NBD_BYTE, n);
