@@ -246,7 +246,7 @@ TEST_F(held, not_for_ever)
 	struct away *a = &self->a;
 
 	need_hold(a);
-	skip_unless(variant->kind == HOTMIRROR_COHERENT, "it takes two seconds: one kind is enough");
+	skip_unless(variant->kind == HOTMIRROR_COHERENT, "it takes two seconds: one kind will do");
 	hold(_metadata, a);
 	must(hm_wait_gone(a->fd, HM_LIMIT_MS));
 	expect_put(a, 0, a->pages, SEED);
