@@ -103,12 +103,11 @@ static int worker(struct hm_parent *p, void *arg)
 
 FIXTURE_SETUP(replug)
 {
-	struct hm_books now;
 	long ret;
 
-	/* What still leaves has its place in the arena, which the first round must not miss. */
-	must(hm_books_settle(&books_before, true, HM_LIMIT_MS, &now));
 	rig_begin(_metadata, variant, &self->rig);
+	/* What still leaves has a place in the arena that the first round must not miss. */
+	must(rig_settle(&self->rig));
 	if (!(self->rig.q.features & hm_kind(variant->kind)->feature))
 		SKIP(return, "%s", hm_kind(variant->kind)->lacking);
 	if (variant->pmd && !(self->rig.q.features & HOTMIRROR_HAS_DAX_PMD))
