@@ -3,7 +3,7 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest check bench distclean clean-cache
+.PHONY: help kselftest check check-deep bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
 export KERNEL TESTS OUT ACCEL CPUS MEM I_KNOW
@@ -14,6 +14,7 @@ help:
 	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
+	@echo 'make check-deep   the long part: 1,000 replugs, the model of invalidations from many seeds'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
 	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
 	@echo 'make bench BENCH=times  how long the selftests take, as README.md says (boot, warm, cold)'
@@ -28,6 +29,9 @@ kselftest:
 
 check:
 	@scripts/need-python scripts/check
+
+check-deep:
+	@scripts/need-python scripts/check --deep
 
 BENCH ?= hmm
 bench:

@@ -48,7 +48,7 @@ def _agent(directory):
     return directory / "agent"
 
 
-def run(tests, programs, module, parameters, on_record):
+def run(tests, programs, module, parameters, environment, on_record):
     """Load, run, unload, as root; an Ending like a guest's."""
     from .session import make_plan
     ending, parser = Ending(), Parser()
@@ -59,7 +59,8 @@ def run(tests, programs, module, parameters, on_record):
         shutil.copytree(tests.framework, base / "selftests/kselftest")
         shutil.copy2(module, base / module.name)
         plan = base / "plan"
-        plan.write_text(make_plan(tests, programs, module, parameters, scratch, settle=False))
+        plan.write_text(make_plan(tests, programs, module, parameters, scratch, environment,
+                                  settle=False))
         command = [*host.root_prefix("loading a module"), str(_agent(base)), "--running", str(plan)]
         started = time.monotonic()
         say("running on this machine")

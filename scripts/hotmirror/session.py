@@ -37,9 +37,10 @@ GUEST_SETTINGS = (("/proc/sys/kernel/hung_task_timeout_secs", HUNG_TASK_SECONDS)
                   ("/sys/kernel/debug/clear_warn_once", 1))
 
 
-def make_plan(tests, programs, module, parameters, base, settle=True):
+def make_plan(tests, programs, module, parameters, base, environment=(), settle=True):
     """The agent's steps. base: where the payload is (/payload in the guest)."""
     plan = [("write", path, value) for path, value in GUEST_SETTINGS if settle]
+    plan += [("env", *text.partition("=")[::2]) for text in environment]
     plan.append(("load", f"{base}/{module.name}", parameters))
     where = f"{base}/selftests/{tests.name}"
     for program in programs:
@@ -89,10 +90,11 @@ def run(kernel, settings, tests, programs, given, out):
     report = Report(out, programs)
     judge = Judge(programs, kmsg.Allowed(rules if rules.exists() else None), report)
     if kernel.running:
-        ending, accel = running.run(tests, programs, module, parameters, judge.take), "none"
+        ending, accel = running.run(tests, programs, module, parameters, given.env, judge.take), "none"
         console = ""
     else:
-        ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, out, judge)
+        ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, given.env,
+                                   out, judge)
         console = (out / "console.log").read_text(errors="replace")
     lost = verdict.lost_guest(ending, settings, console)
     judge.finish(judge.stopped or (lost[1] if lost else ""))
@@ -105,8 +107,8 @@ def run(kernel, settings, tests, programs, given, out):
     return found.exit_status
 
 
-def _run_guest(kernel, settings, tests, programs, module, parameters, out, judge):
-    plan = make_plan(tests, programs, module, parameters, "/payload")
+def _run_guest(kernel, settings, tests, programs, module, parameters, environment, out, judge):
+    plan = make_plan(tests, programs, module, parameters, "/payload", environment)
     payload = initramfs.payload(plan, {module.name: module,
                                        f"selftests/{tests.name}": tests.installed,
                                        "selftests/kselftest": tests.framework})
