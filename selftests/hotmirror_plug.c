@@ -296,6 +296,46 @@ TEST_F(arena, holes_are_used_and_joined)
 	EXPECT_EQ(free - 3 * piece, self->rig.q.arena_free);
 }
 
+struct plugger {
+	int control;
+	__u32 kind, id;
+	__u64 bytes;
+};
+
+static long plug_one(void *arg)
+{
+	struct plugger *p = arg;
+
+	return hm_plug(p->control, p->kind, p->bytes, &p->id);
+}
+
+/* One gets it, whoever that is; the other is told so and has changed nothing. */
+TEST_F(arena, last_piece_goes_to_one_of_two)
+{
+	__u64 piece = self->rig.q.plug_align;
+	struct hm_async a[2];
+	long result[2];
+
+	must(hm_plug(self->rig.control, HOTMIRROR_COHERENT, self->rig.q.arena_free - piece,
+		     NULL));
+	for (int round = 0; round < 8; round++) {
+		struct plugger p[2];
+
+		for (int i = 0; i < 2; i++) {
+			p[i] = (struct plugger){ self->rig.control, variant->kind, 0, piece };
+			must(hm_async_start(&a[i], plug_one, &p[i]));
+		}
+		for (int i = 0; i < 2; i++)
+			must(hm_async_join(&a[i], HM_LIMIT_MS, &result[i]));
+		EXPECT_EQ(-ENOSPC, result[0] + result[1]);
+		EXPECT_TRUE(!result[0] || !result[1]);
+		must(hm_query(self->rig.control, &self->rig.q));
+		EXPECT_EQ(0, self->rig.q.arena_free);
+		must(hm_unplug(self->rig.control, p[!!result[0]].id, HOTMIRROR_GONE,
+			       HM_LIMIT_MS));
+	}
+}
+
 /* The device node of an instance. */
 FIXTURE(node) {
 	struct hm_rig rig;
