@@ -56,20 +56,6 @@ static void side_map(struct __test_metadata *_metadata, struct side *s)
 	hm_fill(s->mem, s->length, 1);
 }
 
-static int plug(data *self, size_t bytes, size_t align)
-{
-	struct hotmirror_plug plug = {
-		.size = sizeof(plug),
-		.kind = HOTMIRROR_DAX,
-		.bytes = bytes,
-		.align = align,
-	};
-	int ret = hm_ioctl(self->rig.control, HOTMIRROR_PLUG, &plug);
-
-	self->rig.id = plug.id;
-	return ret;
-}
-
 FIXTURE_SETUP(devdax)
 {
 	const char *why;
@@ -83,7 +69,8 @@ FIXTURE_SETUP(devdax)
 		rig_end(_metadata, &self->rig);
 		SKIP(return, "%s", why);
 	}
-	ret = plug(self, self->real.size, self->real.align);
+	ret = hm_plug_dax(self->rig.control, self->real.size, self->real.align,
+			  &self->rig.id);
 	if (ret == -EINVAL && variant->huge) {
 		rig_end(_metadata, &self->rig);
 		SKIP(return, "the module has no PMD-mapped dax memory on this kernel");
@@ -193,6 +180,15 @@ static long try_map(void *addr, size_t length, int prot, int flags, int fd, off_
 
 #define RW	(PROT_READ | PROT_WRITE)
 
+/* Room for a mapping at an aligned address, freed by the end of the test's process. */
+static char *reserve(size_t length, size_t align)
+{
+	uintptr_t p = (uintptr_t)mmap(NULL, length + align, PROT_NONE,
+				      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return (char *)((p + align - 1) & ~(align - 1));
+}
+
 /* ---- mmap ---- */
 
 BOTH(maps_shared)
@@ -223,13 +219,9 @@ LIVE(maps_at_a_page)
 /* Where the address does not suit the offset. */
 LIVE(maps_misaligned)
 {
-	char *room = mmap(NULL, 4 * s->align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *aligned = (char *)(((uintptr_t)room + s->align) & ~(s->align - 1));
-	long ret = try_map(aligned + hm_page_size(), s->align, RW, MAP_SHARED | MAP_FIXED,
-			   s->fd, 0);
+	char *room = reserve(2 * s->align, s->align);
 
-	munmap(room, 4 * s->align);
-	return ret;
+	return try_map(room + hm_page_size(), s->align, RW, MAP_SHARED | MAP_FIXED, s->fd, 0);
 }
 
 /*
@@ -365,11 +357,10 @@ BOTH(unmaps_a_unit)
 /* Moved, and there is what was there; -1 if it is something else. */
 BOTH(mremap_moves)
 {
-	char *to = mmap(NULL, s->length + s->align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *p = (char *)(((uintptr_t)to + s->align - 1) & ~(s->align - 1));
+	char *p = mremap(s->mem, s->length, s->length, MREMAP_MAYMOVE | MREMAP_FIXED,
+			 reserve(s->length, s->align));
 	int sig;
 
-	p = mremap(s->mem, s->length, s->length, MREMAP_MAYMOVE | MREMAP_FIXED, p);
 	if (p == MAP_FAILED)
 		return -errno;
 	sig = hm_cpu_touch(p);

@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "devdax.h"
+#include "setting.h"
 
 #define ND		"/sys/bus/nd"
 #define DAX		"/sys/bus/dax"
@@ -22,18 +22,11 @@ static int put(const char *value, const char *format, ...)
 {
 	char path[128];
 	va_list args;
-	int fd, ret = 0;
 
 	va_start(args, format);
 	vsnprintf(path, sizeof(path), format, args);
 	va_end(args);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, value, strlen(value)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return hm_put_text(path, value);
 }
 
 static int get(char *value, size_t size, const char *format, ...)
@@ -64,18 +57,6 @@ static size_t number(const char *name, const char *file)
 
 	return get(text, sizeof(text), DAX "/devices/%s/%s", name, file) ? 0 :
 	       strtoull(text, NULL, 0);
-}
-
-static void load(const char *module)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		execlp("modprobe", "modprobe", "-q", module, NULL);
-		_exit(127);
-	}
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
 }
 
 static bool is_scratch(void)
@@ -115,7 +96,7 @@ const char *hm_devdax_get(struct hm_devdax *d, bool huge)
 	snprintf(d->path, sizeof(d->path), "/dev/%s", d->name);
 	if (access(DRIVER, F_OK))
 		for (size_t i = 0; i < sizeof(modules) / sizeof(modules[0]); i++)
-			load(modules[i]);
+			hm_modprobe(modules[i], NULL);
 	if (access(DRIVER, F_OK) || access(ND "/drivers/dax_pmem", F_OK))
 		return "no device-dax: CONFIG_DEV_DAX_PMEM, CONFIG_X86_PMEM_LEGACY are needed";
 	snprintf(path, sizeof(path), DAX "/devices/%s", d->name);

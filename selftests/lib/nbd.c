@@ -12,11 +12,11 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "dev.h"
 #include "nbd.h"
+#include "setting.h"
 #include "task.h"
 
 #define BLOCK		sizeof(((struct hm_nbd *)0)->data)
@@ -81,18 +81,6 @@ static void *run_device(void *arg)
 	return NULL;
 }
 
-static void load_module(void)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		execlp("modprobe", "modprobe", "-q", "nbd", "max_part=0", NULL);
-		_exit(127);
-	}
-	if (pid > 0)
-		waitpid(pid, NULL, 0);
-}
-
 /* The first disk that has no server. */
 static int attach(struct hm_nbd *d, size_t bytes)
 {
@@ -133,7 +121,7 @@ int hm_nbd_start(struct hm_nbd *d, size_t bytes)
 	int ends[2], ret;
 
 	if (access("/dev/nbd0", F_OK))
-		load_module();
+		hm_modprobe("nbd", "max_part=0");
 	if (access("/dev/nbd0", F_OK))
 		return -ENODEV;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))

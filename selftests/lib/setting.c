@@ -25,7 +25,7 @@ long hm_setting_get(const char *path)
 	return value;
 }
 
-static int put_text(const char *path, const char *text)
+int hm_put_text(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int ret = 0;
@@ -43,7 +43,7 @@ static int put(const char *path, long value)
 	char text[32];
 
 	snprintf(text, sizeof(text), "%ld", value);
-	return put_text(path, text);
+	return hm_put_text(path, text);
 }
 
 int hm_setting_set(struct hm_setting *s, const char *path, long value)
@@ -78,7 +78,7 @@ int hm_text_set(struct hm_text *t, const char *path, const char *text)
 	if (!fgets(t->before, sizeof(t->before), f))
 		t->before[0] = '\0';
 	fclose(f);
-	ret = t->before[0] ? put_text(path, text) : -EIO;
+	ret = t->before[0] ? hm_put_text(path, text) : -EIO;
 	if (ret)
 		t->before[0] = '\0';
 	return ret;
@@ -87,7 +87,7 @@ int hm_text_set(struct hm_text *t, const char *path, const char *text)
 void hm_text_restore(struct hm_text *t)
 {
 	if (t->before[0])
-		put_text(t->path, t->before);
+		hm_put_text(t->path, t->before);
 	t->before[0] = '\0';
 }
 
@@ -112,7 +112,7 @@ long hm_huge_pages_in_use(void)
 
 static char zram[32];		/* our device, empty: none */
 
-static int modprobe_zram(void)
+int hm_modprobe(const char *module, const char *parameter)
 {
 	int status;
 	pid_t pid = fork();
@@ -121,7 +121,7 @@ static int modprobe_zram(void)
 		return -errno;
 	if (!pid) {
 		freopen("/dev/null", "w", stderr);
-		execlp("modprobe", "modprobe", "zram", "num_devices=0", NULL);
+		execlp("modprobe", "modprobe", module, parameter, NULL);
 		_exit(127);
 	}
 	if (waitpid(pid, &status, 0) != pid)
@@ -155,7 +155,8 @@ static int add_zram(void)
 	long nr;
 	int ret;
 
-	if (access("/sys/class/zram-control/hot_add", F_OK) && modprobe_zram())
+	if (access("/sys/class/zram-control/hot_add", F_OK) &&
+	    hm_modprobe("zram", "num_devices=0"))
 		return -ENODEV;
 	nr = hm_setting_get("/sys/class/zram-control/hot_add");
 	if (nr < 0)

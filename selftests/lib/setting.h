@@ -31,6 +31,11 @@ void hm_setting_restore(struct hm_setting *s);
 /* Huge pages of the pool that are not free, those that memory errors took among them. */
 long hm_huge_pages_in_use(void);
 
+/* Write a line to a file in /proc or /sys, as it is; 0 or -errno. */
+int hm_put_text(const char *path, const char *text);
+/* Load a module of the kernel, with one parameter or NULL; 0, -ENODEV or -errno. */
+int hm_modprobe(const char *module, const char *parameter);
+
 /*
  * Have swap space, on a zram device of our own if the machine has none. 0 or
  * -errno; hm_swap_off() takes away what this process made, and nothing else.
