@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What scripts/bench-hmm measured: medians, ratios, targets, table, JSON, chart."""
+"""Running a benchmark in a guest; what bench-hmm measured: ratios, targets, table, chart."""
 
 import json
 import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import asdict, dataclass
@@ -14,7 +15,10 @@ from . import host
 from .say import Stop
 from .session import commit
 
-__all__ = ["Results", "commit"]
+__all__ = ["Results", "commit", "run_in_guest"]
+
+SCRIPTS = Path(__file__).resolve().parent.parent
+GUEST_OPTIONS = ("kernel", "accel", "cpus", "mem", "append", "boot_limit", "silence_limit")
 
 OURS, THEIRS, NONE = "hotmirror", "test_hmm", "none"
 PAGE = 4096
@@ -69,6 +73,18 @@ class Row:
 
 def _ms(values):
     return [value / 1e6 for value in values]
+
+
+def run_in_guest(given, tsv, limit, *arguments):
+    """scripts/vm with our module and these arguments, stdout to a file; the exit status."""
+    guest = [f"--{name.replace('_', '-')}={getattr(given, name)}" for name in GUEST_OPTIONS]
+    command = [sys.executable, SCRIPTS / "vm", *guest, "--timeout", limit, "--module", *arguments]
+    with open(tsv, "w", encoding="utf-8") as samples:
+        status = subprocess.run(list(map(str, command)), check=False, stdin=subprocess.DEVNULL,
+                                stdout=samples).returncode
+    if status == 2:
+        raise Stop("the benchmark could not run", "see the lines above")
+    return status
 
 
 MAX_RATIO = 100                # what is lost in the noise of the call around it
