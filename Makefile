@@ -6,7 +6,7 @@
 .PHONY: help kselftest check check-deep bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
-export KERNEL TESTS OUT ACCEL CPUS MEM I_KNOW
+export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW
 
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
