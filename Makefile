@@ -13,6 +13,7 @@ help:
 	@echo '                  run the selftests on a kernel in a VM and judge the run'
 	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
+	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
 	@echo 'make check-deep   the long part: 1,000 replugs, the model of invalidations from many seeds'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
