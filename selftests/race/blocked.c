@@ -22,7 +22,7 @@ struct wait_point {
 
 /* The first that fits; a gate first, because it can be anywhere. */
 static const struct wait_point wait_points[] = {
-	{ "hotmirror_gate_hold", NULL, "gate" },
+	{ "hotmirror_gate_", NULL, "gate" },
 	{ "hotmirror_unplug_wait", NULL, "unplug" },
 	{ "handle_userfault", NULL, "userfaultfd" },
 	{ "mmu_interval_read_begin", NULL, "notifier" },
