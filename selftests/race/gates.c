@@ -82,9 +82,23 @@ static bool unplugs(const struct race_op *op, unsigned int memory)
 	return op->flags & OP_UNPLUGS;
 }
 
+static bool unplugs_further(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_INVALIDATES;
+}
+
+static bool drains(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_EVICTS;
+}
+
+/* Coherent pages are taken from the CPU, which maps them, when they are invalidated. */
 static bool evicts(const struct race_op *op, unsigned int memory)
 {
-	return op->flags & OP_EVICTS && memory & DEVICE_MEMORY;
+	return (op->flags & OP_EVICTS && memory & DEVICE_MEMORY) ||
+	       (op->flags & OP_INVALIDATES && memory & MEM_COHERENT);
 }
 
 static bool misses(const struct race_op *op, unsigned int memory)
@@ -160,9 +174,9 @@ const struct race_gate race_gates[] = {
 	GATE("dax.inserted", DAX_INSERTED, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
 	     "a fault on device memory, the page is mapped"),
 	GATE("unplug.disabled", UNPLUG_DISABLED, GATE_ANY_TASK, unplugs, "the instance is disabled"),
-	GATE("unplug.invalidated", UNPLUG_INVALIDATED, GATE_ANY_TASK, unplugs,
+	GATE("unplug.invalidated", UNPLUG_INVALIDATED, GATE_ANY_TASK, unplugs_further,
 	     "the instance is invalidated"),
-	GATE("unplug.draining", UNPLUG_DRAINING, GATE_ANY_TASK, unplugs, "the drain begins"),
+	GATE("unplug.draining", UNPLUG_DRAINING, GATE_ANY_TASK, drains, "the drain begins"),
 	GATE("evict.collected", EVICT_COLLECTED, GATE_ANY_TASK, evicts,
 	     "unplug has unmapped the pages: migration entries"),
 	GATE("evict.copied", EVICT_COPIED, GATE_ANY_TASK, evicts, "their contents are copied"),

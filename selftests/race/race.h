@@ -84,7 +84,8 @@ struct race_outcome {
 #define OP_SLOW		(1U << 16)	/* milliseconds: waits for a grace period or a thread */
 #define OP_SECOND	(1U << 17)	/* through the second device */
 #define OP_UFFD		(1U << 18)	/* resolves or changes userfaultfd state */
-#define OP_EVICTS	(1U << 19)	/* unplug that brings device pages home */
+#define OP_EVICTS	(1U << 19)	/* unplug up to the end: brings device pages home */
+#define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
 
 /* Of a memory. */
 #define MEM_ANON	(1U << 0)
