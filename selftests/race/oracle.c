@@ -43,6 +43,7 @@ struct comparison {
 	const struct race_schedule *s;
 	const struct race_order *order;
 	int page;
+	bool unsafe;
 };
 
 static bool comes_after(const struct race_order *order, int nr, int side, int other)
@@ -87,13 +88,14 @@ static bool same_page(const struct comparison *c, const struct race_page *p)
 	const struct race_page *e = &c->order->outcome.page[c->page];
 
 	for (int i = 0; i < c->s->sides; i++) {
-		if (c->s->op[i]->flags & OP_BEST_EFFORT)
+		if (c->s->op[i]->flags & OP_BEST_EFFORT || (c->unsafe && p->side[i] == 'P'))
 			continue;
 		if (p->side[i] != e->side[i] || !same_value(c, p->seen[i], e->seen[i]))
 			return false;
 	}
 	return p->map == e->map && same_value(c, p->cpu, e->cpu) &&
-	       same_value(c, p->tail, e->tail) && same_value(c, p->dev, e->dev) &&
+	       same_value(c, p->tail, e->tail) &&
+	       ((c->unsafe && p->dev == 'P') || same_value(c, p->dev, e->dev)) &&
 	       same_value(c, p->moved, e->moved);
 }
 
@@ -117,7 +119,7 @@ static int explain(const struct race_schedule *s, const struct race_outcome *o, 
 	return -1;
 }
 
-int race_judge(const struct race_schedule *s, const struct race_outcome *o,
+int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool unsafe,
 	       const struct race_order *orders, int nr, char *why, size_t size)
 {
 	int took = -1;
@@ -126,7 +128,7 @@ int race_judge(const struct race_schedule *s, const struct race_outcome *o,
 		int fits = -1;
 
 		for (int i = 0; i < nr && fits < 0; i++) {
-			struct comparison c = { s, &orders[i], page };
+			struct comparison c = { s, &orders[i], page, unsafe };
 
 			if (orders[i].ends && same_page(&c, &o->page[page]))
 				fits = i;
