@@ -33,7 +33,7 @@ static int worker_of(const struct race_schedule *s, int side)
 	return exits && s->op[side]->flags & OP_DEVICE ? RACE_REMOTE : side;
 }
 
-static void fresh_pages(struct race_page *page)
+void race_fresh_pages(struct race_page *page)
 {
 	for (int i = 0; i < RACE_PAGES; i++) {
 		memset(&page[i], '-', sizeof(page[i]));
@@ -57,12 +57,12 @@ int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, 
 
 		w->op = s->op[i];
 		w->side = i;
-		fresh_pages(w->page);
+		race_fresh_pages(w->page);
 		if (w == &e->sh->worker[RACE_REMOTE] && race_session_remote(e))
 			return snprintf(why, size, "no remote process"), -ECHILD;
 		e->used_up |= s->op[i]->flags & OP_UNPLUGS;
 	}
-	fresh_pages(e->sh->look.page);
+	race_fresh_pages(e->sh->look.page);
 	race_call(e, RACE_SETUP, RACE_BUILD);
 	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: setup->ret;
 	if (ret)
@@ -367,16 +367,28 @@ static void nothing_left(struct racing *r)
 	fail(r, why);
 }
 
-static void judge(struct racing *r, const struct race_orders *orders)
+static int explained(struct racing *r, const struct race_orders *orders)
+{
+	struct race_result *result = r->result;
+
+	return race_judge(r->s, &result->outcome, r->e->options.sabotage, orders->order, orders->nr,
+			  result->why, sizeof(result->why));
+}
+
+static void judge(struct racing *r, struct race_orders *orders)
 {
 	struct race_result *result = r->result;
 
 	if (r->e->options.no_order || result->verdict != RACE_PASS)
 		return;
-	result->took = race_judge(r->s, &result->outcome, r->e->options.sabotage, orders->order,
-				  orders->nr, result->why, sizeof(result->why));
+	result->took = explained(r, orders);
+	if (result->took < 0 && !orders->all &&
+	    !race_orders_more(r->e, r->s, orders, result->why, sizeof(result->why)))
+		result->took = explained(r, orders);
 	if (result->took < 0)
 		result->verdict = RACE_FAIL;
+	else
+		result->why[0] = '\0';
 }
 
 static void give_up(struct racing *r)
@@ -389,7 +401,7 @@ static void give_up(struct racing *r)
 	race_session_replace(r->e);
 }
 
-static void race(struct racing *r, const struct race_orders *orders)
+static void race(struct racing *r, struct race_orders *orders)
 {
 	int side = 0, ret;
 
@@ -440,7 +452,7 @@ void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 		     struct race_result *result)
 {
 	struct racing r = { .e = e, .s = s, .result = result };
-	const struct race_orders *orders;
+	struct race_orders *orders;
 	long begin;
 	int ret;
 

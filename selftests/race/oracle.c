@@ -83,6 +83,25 @@ static bool same_value(const struct comparison *c, char seen, char expected)
 	return seen == expected || (seen == '0' && may_be_zero(c));
 }
 
+/*
+ * An operation on many pages ends with the first that it cannot have; the order has a
+ * '.' from there on. Each of these would have got the same error.
+ */
+static char cut_off(const struct comparison *c, int side)
+{
+	char error = '.';
+
+	for (int i = 0; i < c->page && error == '.'; i++)
+		if (!strchr("+.", c->order->outcome.page[i].side[side]))
+			error = c->order->outcome.page[i].side[side];
+	return error;
+}
+
+static bool same_end(const struct comparison *c, int side, char end, char expected)
+{
+	return end == expected || (expected == '.' && end == cut_off(c, side));
+}
+
 static bool same_page(const struct comparison *c, const struct race_page *p)
 {
 	const struct race_page *e = &c->order->outcome.page[c->page];
@@ -90,7 +109,7 @@ static bool same_page(const struct comparison *c, const struct race_page *p)
 	for (int i = 0; i < c->s->sides; i++) {
 		if (c->s->op[i]->flags & OP_BEST_EFFORT || (c->unsafe && p->side[i] == 'P'))
 			continue;
-		if (p->side[i] != e->side[i] || !same_value(c, p->seen[i], e->seen[i]))
+		if (!same_end(c, i, p->side[i], e->side[i]) || !same_value(c, p->seen[i], e->seen[i]))
 			return false;
 	}
 	return p->map == e->map && same_value(c, p->cpu, e->cpu) &&
@@ -111,6 +130,8 @@ static int explain(const struct race_schedule *s, const struct race_outcome *o, 
 		if (!orders[i].ends)
 			continue;
 		n += snprintf(why + n, size - n, ", ");
+		if (orders[i].faulter >= 0)
+			n += snprintf(why + n, size - n, "faults of %c, ", 'A' + orders[i].faulter);
 		for (int k = 0; k < s->sides && n < size; k++)
 			n += snprintf(why + n, size - n, "%c", 'A' + orders[i].first[k]);
 		race_outcome_text(&orders[i].outcome, s->sides, text, sizeof(text));
