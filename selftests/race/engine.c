@@ -18,6 +18,11 @@
 
 /* One look at whether B is blocked; it is woken earlier by B's end. */
 #define LOOK_MS		1
+/*
+ * An operation that has used so much of a CPU waits for somebody who stands at a gate,
+ * without sleep: a fault that finds its page locked, for one, is simply taken again.
+ */
+#define SPIN_NS		(300LL * 1000 * 1000)
 /* A hit is held no longer, whatever happens to us. */
 #define HOLD_NS		(20ULL * 1000 * HM_MSEC)
 
@@ -211,14 +216,6 @@ static enum race_sleep asleep(struct racing *r, int side, const char **where)
 	return sleep;
 }
 
-static bool holds_uffd(const struct racing *r)
-{
-	for (int i = 0; i < r->s->gates; i++)
-		if (r->s->hold[i].gate->flags & GATE_UFFD)
-			return true;
-	return false;
-}
-
 /* Where a side got to. */
 enum got { AT_GATE, DONE, BLOCKED };
 
@@ -230,21 +227,21 @@ static enum got blocked(struct racing *r, const char *where)
 
 /*
  * Until the side stands at its gate, is done, or is blocked by somebody who stands at one.
- * Its page faults are resolved unless one of them is a gate, or somebody is held: then it
- * is blocked there. -ESRCH: the target is dead; -ETIMEDOUT.
+ * Its page faults are resolved unless one of them is its gate, or somebody is held: then
+ * it is blocked there. -ESRCH: the target is dead; -ETIMEDOUT.
  */
 static int run_side(struct racing *r, int side, const struct race_hold *hold, int gate)
 {
 	struct race_engine *e = r->e;
 	bool uffd = hold && hold->gate->flags & GATE_UFFD;
-	bool serve = !side && !holds_uffd(r);
+	bool serve = !side && !uffd;
 	struct pollfd p[] = {
 		{ .fd = uffd ? e->uffd : gate, .events = POLLIN },
 		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
 		{ .fd = e->pidfd, .events = POLLIN },
 		{ .fd = serve ? e->uffd : -1, .events = POLLIN },
 	};
-	long long deadline = hm_deadline(RACE_LIMIT_MS);
+	long long deadline = hm_deadline(RACE_LIMIT_MS), begin = race_cpu_ns(tid_of(r, side));
 	const char *where = NULL;
 
 	while (hm_left(deadline)) {
@@ -261,6 +258,8 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 			race_resolve(e);
 		else if ((side || !hold) && asleep(r, side, &where) == RACE_BLOCKED)
 			return blocked(r, where);
+		else if (side && race_cpu_ns(tid_of(r, side)) - begin > SPIN_NS)
+			return blocked(r, "spinning");
 	}
 	return -ETIMEDOUT;
 }

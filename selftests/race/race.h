@@ -347,6 +347,8 @@ int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
+/* What it has had of the CPUs so far. */
+long long race_cpu_ns(pid_t tid);
 
 /* explain.c, reproducer.c */
 void race_explain(const struct race_schedule *s);
