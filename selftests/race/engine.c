@@ -542,6 +542,16 @@ struct race_engine *race_engine_start(const struct race_options *options, char *
 	return e;
 }
 
+void race_engine_set(struct race_engine *e, const struct race_options *options)
+{
+	e->options = *options;
+}
+
+bool race_engine_may_sabotage(const struct race_engine *e)
+{
+	return e->q.features & HOTMIRROR_HAS_SABOTAGE;
+}
+
 int race_engine_end(struct race_engine *e, char *why, size_t size)
 {
 	struct hotmirror_query before = e->q;
