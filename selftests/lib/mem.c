@@ -185,6 +185,32 @@ int hm_cpu_write(void *to, const void *from, size_t length)
 	return guarded_copy(to, from, length);
 }
 
+/* One access of eight bytes: nothing in between can be seen. */
+static int guarded_word(volatile __u64 *to, const volatile __u64 *from)
+{
+	sigjmp_buf env;
+	int sig;
+
+	catch_faults();
+	sig = sigsetjmp(env, 1);
+	if (!sig) {
+		resume = &env;
+		*to = *from;
+	}
+	resume = NULL;
+	return sig;
+}
+
+int hm_cpu_load(const void *from, __u64 *word)
+{
+	return guarded_word(word, from);
+}
+
+int hm_cpu_store(void *to, __u64 word)
+{
+	return guarded_word(to, &word);
+}
+
 int hm_cpu_touch(const void *p)
 {
 	char byte;

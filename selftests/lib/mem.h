@@ -7,6 +7,7 @@
 #define HOTMIRROR_LIB_MEM_H
 
 #include <stddef.h>
+#include <linux/types.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 
@@ -45,6 +46,9 @@ ssize_t hm_not_zero(const void *mem, size_t length);
 /* CPU accesses: 0, or the number of the signal that they got. */
 int hm_cpu_read(const void *from, void *to, size_t length);
 int hm_cpu_write(void *to, const void *from, size_t length);
+/* Of an aligned word, as one access. */
+int hm_cpu_load(const void *from, __u64 *word);
+int hm_cpu_store(void *to, __u64 word);
 /* Of one byte, for its fault. */
 int hm_cpu_touch(const void *p);
 int hm_cpu_dirty(void *p);

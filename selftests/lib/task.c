@@ -48,8 +48,7 @@ int hm_stay_on_one_cpu(void)
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
 }
 
-/* The whole of a small /proc file, always terminated; its length or -errno. */
-static ssize_t slurp(const char *path, char *buf, size_t size)
+ssize_t hm_slurp(const char *path, char *buf, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t n;
@@ -72,7 +71,7 @@ char hm_task_state(pid_t tid)
 	char *paren;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	if (slurp(path, buf, sizeof(buf)) <= 0)
+	if (hm_slurp(path, buf, sizeof(buf)) <= 0)
 		return 0;
 	/* The name in parentheses may hold anything, even parentheses. */
 	paren = strrchr(buf, ')');
@@ -102,7 +101,7 @@ static void show_file(pid_t pid, const char *tid, const char *name)
 	char path[300];
 
 	snprintf(path, sizeof(path), "/proc/%d/task/%s/%s", pid, tid, name);
-	if (slurp(path, report, sizeof(report)) <= 0)
+	if (hm_slurp(path, report, sizeof(report)) <= 0)
 		return;
 	for (char *line = strtok(report, "\n"); line; line = strtok(NULL, "\n"))
 		dprintf(STDERR_FILENO, "#   %s: %s\n", name, line);

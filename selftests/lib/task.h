@@ -21,6 +21,9 @@ int hm_left(long long deadline);
 /* Give way between two looks at something that cannot be polled. */
 void hm_pause(void);
 
+/* The whole of a small /proc file, always terminated; its length or -errno. */
+ssize_t hm_slurp(const char *path, char *buf, size_t size);
+
 /* State letter of a thread (of any process), 0 if it is gone. */
 char hm_task_state(pid_t tid);
 /*

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Races as named schedules: see race/race.h. Each is a test of its own, and its name
+ * replays it.
+ */
+#include <errno.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+#include "race/race.h"
+
+#define MAX_GLOBS	256
+
+static struct {
+	const char *glob[MAX_GLOBS];
+	bool matched[MAX_GLOBS];
+	int globs;
+	int tier;			/* 0: all */
+	unsigned int shard, shards;	/* 1/n; 0/0: all */
+	int repeat;
+	struct race_options engine;
+} options = { .repeat = 1 };
+
+static struct race_schedule *chosen;
+static size_t nr_chosen, nr_seen;
+
+/* ---- which ---- */
+
+static bool wanted(const char *name, const struct race_schedule *s)
+{
+	char full[RACE_NAME + 8];
+
+	if (options.tier && race_tier(s) > options.tier)
+		return false;
+	snprintf(full, sizeof(full), "race.%s", name);
+	for (int i = 0; i < options.globs; i++)
+		if (!fnmatch(options.glob[i], full, 0))
+			return options.matched[i] = true;
+	return !options.globs;
+}
+
+static void add(const struct race_schedule *s)
+{
+	chosen = reallocarray(chosen, nr_chosen + 1, sizeof(*chosen));
+	if (!chosen)
+		ksft_exit_fail_msg("out of memory\n");
+	chosen[nr_chosen++] = *s;
+}
+
+static void choose(const struct race_schedule *s, void *arg)
+{
+	char name[RACE_NAME];
+
+	(void)arg;
+	race_name(s, name, sizeof(name));
+	if (!wanted(name, s))
+		return;
+	if (options.shards && nr_seen++ % options.shards != options.shard - 1)
+		return;
+	add(s);
+}
+
+/* A name that no table enumerates: more gates, more sides. */
+static void choose_by_name(void)
+{
+	struct race_schedule s;
+	char why[2048];
+
+	for (int i = 0; i < options.globs; i++) {
+		if (options.matched[i] || strpbrk(options.glob[i], "*?["))
+			continue;
+		if (race_parse(options.glob[i], &s, why, sizeof(why)))
+			ksft_exit_fail_msg("%s\n", why);
+		add(&s);
+	}
+}
+
+/* ---- run ---- */
+
+static const char *const verdicts[] = {
+	[RACE_PASS] = "pass", [RACE_FAIL] = "fail", [RACE_SKIP] = "skip",
+	[RACE_UNREACHABLE] = "unreachable", [RACE_LOST] = "lost",
+};
+
+static void say_facts(const struct race_schedule *s, const struct race_result *r)
+{
+	char outcome[128];
+
+	race_outcome_text(&r->outcome, s->sides, outcome, sizeof(outcome));
+	for (char *c = outcome; *c; c++)
+		if (*c == ' ')
+			*c = '/';
+	ksft_print_msg("race: class=%s verdict=%s blocked=%s us=%ld took=%d unsure=%d outcome=%s\n",
+		       race_class(s), verdicts[r->verdict], r->blocked[0] ? r->blocked : "no", r->us,
+		       r->took, r->verify_unsure, outcome);
+}
+
+/* ksft_test_result_skip() has no place for a name. */
+static void skip(const char *name, const char *why)
+{
+	ksft_cnt.ksft_xskip++;
+	printf("ok %u race.%s # SKIP %s\n", ksft_test_num(), name, why);
+}
+
+static void report(const char *name, const struct race_schedule *s, const struct race_result *r)
+{
+	say_facts(s, r);
+	switch (r->verdict) {
+	case RACE_PASS:
+		ksft_test_result_pass("race.%s\n", name);
+		break;
+	case RACE_SKIP:
+		skip(name, r->why);
+		break;
+	case RACE_UNREACHABLE:
+		skip(name, "unreachable: A never came to the gate");
+		break;
+	case RACE_FAIL:
+	case RACE_LOST:
+		ksft_print_msg("%s\n", r->why);
+		ksft_test_result_fail("race.%s\n", name);
+		break;
+	}
+}
+
+static void run_all(void)
+{
+	struct race_engine *engine;
+	struct race_result result;
+	char name[RACE_NAME], why[256];
+
+	engine = race_engine_start(&options.engine, why, sizeof(why));
+	if (!engine)
+		ksft_exit_skip("%s\n", why);
+	for (size_t i = 0; i < nr_chosen; i++) {
+		race_name(&chosen[i], name, sizeof(name));
+		printf("#  RUN           race.%s ...\n", name);
+		for (int n = 0; n < options.repeat; n++) {
+			race_engine_run(engine, &chosen[i], &result);
+			if (result.verdict != RACE_PASS)
+				break;
+		}
+		report(name, &chosen[i], &result);
+		fflush(stdout);
+		if (result.verdict == RACE_LOST)
+			ksft_exit_fail_msg("this machine is lost: a task cannot be killed\n");
+	}
+	if (race_engine_end(engine, why, sizeof(why)))
+		ksft_exit_fail_msg("%s\n", why);
+}
+
+/* ---- texts ---- */
+
+static void list_one(const struct race_schedule *s, void *arg)
+{
+	char name[RACE_NAME];
+
+	(void)arg;
+	race_name(s, name, sizeof(name));
+	printf("race.%s\t%d\n", name, race_tier(s));
+}
+
+static int list(void)
+{
+	puts("# NAMES");
+	race_enumerate(list_one, NULL);
+	return 0;
+}
+
+static int list_operations(void)
+{
+	const struct race_op *op;
+
+	for (int i = 0; (op = race_op_nr(i)); i++)
+		printf("%-20s %s\n", op->name, op->words);
+	return 0;
+}
+
+static int list_memories(void)
+{
+	for (int i = 0; i < race_nr_memories; i++)
+		printf("%-20s %s\n", race_memories[i].name, race_memories[i].words);
+	return 0;
+}
+
+static int list_gates(void)
+{
+	for (int i = 0; i < race_nr_gates; i++)
+		printf("%-20s %s\n", race_gates[i].name, race_gates[i].words);
+	return 0;
+}
+
+static int usage(int status)
+{
+	fprintf(status ? stderr : stdout,
+		"hotmirror_race [-g GLOB]... [--tier N] [--shard I/N] [--repeat N]   run schedules\n"
+		"hotmirror_race -l                 list them: name, tier\n"
+		"hotmirror_race --operations | --memories | --gates\n"
+		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
+		"  -t, --tier N        1: the default subset\n"
+		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
+		"  -n, --repeat N      each so many times, until it fails\n"
+		"  -S, --sabotage MASK break the device: HOTMIRROR_SABOTAGE_*\n"
+		"      --no-order, --no-verify, --no-log   oracles that are off\n");
+	return status;
+}
+
+enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_LOG };
+
+static const struct option longs[] = {
+	{ "glob", required_argument, NULL, 'g' },
+	{ "tier", required_argument, NULL, 't' },
+	{ "shard", required_argument, NULL, 's' },
+	{ "repeat", required_argument, NULL, 'n' },
+	{ "sabotage", required_argument, NULL, 'S' },
+	{ "list", no_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "operations", no_argument, NULL, OPERATIONS },
+	{ "memories", no_argument, NULL, MEMORIES },
+	{ "gates", no_argument, NULL, GATES },
+	{ "no-order", no_argument, NULL, NO_ORDER },
+	{ "no-verify", no_argument, NULL, NO_VERIFY },
+	{ "no-log", no_argument, NULL, NO_LOG },
+	{},
+};
+
+/* -1: go on. */
+static int option(int c)
+{
+	switch (c) {
+	case 'g':
+		if (options.globs == MAX_GLOBS)
+			return usage(2);
+		options.glob[options.globs++] = optarg;
+		return -1;
+	case 't':
+		options.tier = atoi(optarg);
+		return -1;
+	case 's':
+		if (sscanf(optarg, "%u/%u", &options.shard, &options.shards) != 2 ||
+		    !options.shard || options.shard > options.shards)
+			return usage(2);
+		return -1;
+	case 'n':
+		options.repeat = atoi(optarg);
+		return options.repeat > 0 ? -1 : usage(2);
+	case 'S':
+		options.engine.sabotage = strtoull(optarg, NULL, 0);
+		return -1;
+	case NO_ORDER:
+		options.engine.no_order = true;
+		return -1;
+	case NO_VERIFY:
+		options.engine.no_verify = true;
+		return -1;
+	case NO_LOG:
+		options.engine.no_log = true;
+		return -1;
+	case 'l':
+		return list();
+	case 'h':
+		return usage(0);
+	case OPERATIONS:
+		return list_operations();
+	case MEMORIES:
+		return list_memories();
+	case GATES:
+		return list_gates();
+	}
+	return usage(2);
+}
+
+int main(int argc, char **argv)
+{
+	int c, ret;
+
+	while ((c = getopt_long(argc, argv, "g:t:s:n:S:lh", longs, NULL)) >= 0) {
+		ret = option(c);
+		if (ret >= 0)
+			return ret;
+	}
+	if (optind < argc)
+		return usage(2);
+	ksft_print_header();
+	race_enumerate(choose, NULL);
+	choose_by_name();
+	ksft_set_plan(nr_chosen);
+	run_all();
+	ksft_finished();
+}

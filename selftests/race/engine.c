@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One schedule, from the fresh memory to the verdict.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../lib/gate.h"
+#include "../lib/mem.h"
+#include "../lib/task.h"
+#include "orders.h"
+#include "session.h"
+
+/* One look at whether B is blocked; it is woken earlier by B's end. */
+#define LOOK_MS		1
+/* A hit is held no longer, whatever happens to us. */
+#define HOLD_NS		(20ULL * 1000 * HM_MSEC)
+
+/* ---- begin and end of every run ---- */
+
+/* A device operation of a process that is to exit is made by the remote process. */
+static int worker_of(const struct race_schedule *s, int side)
+{
+	bool exits = false;
+
+	for (int i = 0; i < s->sides; i++)
+		exits |= s->op[i]->flags & OP_EXITS;
+	return exits && s->op[side]->flags & OP_DEVICE ? RACE_REMOTE : side;
+}
+
+static void fresh_pages(struct race_page *page)
+{
+	for (int i = 0; i < RACE_PAGES; i++) {
+		memset(&page[i], '-', sizeof(page[i]));
+		memset(page[i].side, '.', sizeof(page[i].side));
+	}
+}
+
+int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, size_t size)
+{
+	struct race_worker *setup = &e->sh->worker[RACE_SETUP];
+	int ret = race_session_ready(e, s, why, size);
+
+	if (ret)
+		return ret;
+	e->sh->memory = s->memory;
+	e->sh->state = race_state(s);
+	for (int i = 0; i < RACE_SIDES; i++)
+		e->sh->prepare[i] = i < s->sides ? s->op[i] : NULL;
+	for (int i = 0; i < s->sides; i++) {
+		struct race_worker *w = &e->sh->worker[worker_of(s, i)];
+
+		w->op = s->op[i];
+		w->side = i;
+		fresh_pages(w->page);
+		if (w == &e->sh->worker[RACE_REMOTE] && race_session_remote(e))
+			return snprintf(why, size, "no remote process"), -ECHILD;
+		e->used_up |= s->op[i]->flags & OP_UNPLUGS;
+	}
+	fresh_pages(e->sh->look.page);
+	race_call(e, RACE_SETUP, RACE_BUILD);
+	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: setup->ret;
+	if (ret)
+		snprintf(why, size, "%s", setup->why[0] ? setup->why : strerror(-ret));
+	return ret && setup->why[0] ? -EOPNOTSUPP : ret;
+}
+
+/* The process is gone: what is there to be seen from outside. */
+static void look_from_outside(struct race_engine *e)
+{
+	struct race_outcome *look = &e->sh->look;
+	__u64 word;
+
+	look->pages = e->sh->area.pages;
+	for (int i = 0; i < look->pages; i++) {
+		look->page[i].map = 'G';
+		look->page[i].dev = race_error(hm_read(e->fd[RACE_DEVICE],
+						       e->sh->area.sample + i * hm_page_size(), &word,
+						       sizeof(word)));
+	}
+}
+
+static void collect(struct race_engine *e, const struct race_schedule *s, struct race_outcome *o)
+{
+	*o = e->sh->look;
+	for (int side = 0; side < s->sides; side++) {
+		const struct race_worker *w = &e->sh->worker[worker_of(s, side)];
+
+		for (int i = 0; i < o->pages; i++) {
+			o->page[i].side[side] = w->page[i].side[side];
+			o->page[i].seen[side] = w->page[i].seen[side];
+		}
+	}
+}
+
+/* Look at the memory, and clear it away. */
+int race_finish(struct race_engine *e, const struct race_schedule *s, bool died,
+		struct race_outcome *o)
+{
+	int ret = 0;
+
+	if (died) {
+		look_from_outside(e);
+		collect(e, s, o);
+		return race_session_kill(e);
+	}
+	race_call(e, RACE_SETUP, RACE_LOOK);
+	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true);
+	collect(e, s, o);
+	if (!ret) {
+		race_call(e, RACE_SETUP, RACE_CLEAR);
+		ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: e->sh->worker[RACE_SETUP].ret;
+	}
+	if (!ret && e->used_up)
+		ret = race_session_replace(e);
+	return ret;
+}
+
+/* ---- one side ---- */
+
+void race_go(struct race_engine *e, const struct race_schedule *s, int side)
+{
+	race_call(e, worker_of(s, side), RACE_OP);
+}
+
+/* 0: it is done; -ESRCH: the target is dead, as it should be or not. */
+int race_join(struct race_engine *e, const struct race_schedule *s, int side, int limit_ms)
+{
+	return race_wait(e, worker_of(s, side), limit_ms, true);
+}
+
+static bool exits(const struct race_schedule *s, int side)
+{
+	return s->op[side]->flags & OP_EXITS;
+}
+
+/* ---- the race itself ---- */
+
+/* One schedule under way. */
+struct racing {
+	struct race_engine *e;
+	const struct race_schedule *s;
+	struct race_result *result;
+	int gate[RACE_GATES];
+	bool done[RACE_SIDES];
+	bool died;
+};
+
+static const struct race_hold *hold_of(const struct racing *r, int side, int *nr)
+{
+	for (*nr = 0; *nr < r->s->gates; ++*nr)
+		if (r->s->hold[*nr].side == side)
+			return &r->s->hold[*nr];
+	return NULL;
+}
+
+static int fail(struct racing *r, const char *why)
+{
+	r->result->verdict = RACE_FAIL;
+	if (!r->result->why[0])
+		snprintf(r->result->why, sizeof(r->result->why), "%s", why);
+	return -1;
+}
+
+static pid_t tid_of(const struct racing *r, int side)
+{
+	return r->e->sh->worker[worker_of(r->s, side)].tid;
+}
+
+static int arm(struct racing *r)
+{
+	for (int i = 0; i < r->s->gates; i++) {
+		const struct race_hold *hold = &r->s->hold[i];
+		struct hm_gate_arm how = {
+			.tid = hold->gate->flags & GATE_ANY_TASK ? 0 : tid_of(r, hold->side),
+			.flags = HOTMIRROR_GATE_ALLOW_EXIT,
+			.nth = 1,
+			.timeout_ns = HOLD_NS,
+		};
+		int ret;
+
+		r->gate[i] = -1;
+		if (hold->gate->flags & GATE_UFFD)
+			continue;
+		r->gate[i] = race_session_gate(r->e, r->s, hold);
+		ret = r->gate[i] < 0 ? r->gate[i] : hm_gate_arm(r->gate[i], &how);
+		if (ret) {
+			snprintf(r->result->why, sizeof(r->result->why), "%s: %s", hold->gate->name,
+				 strerror(-ret));
+			return ret;
+		}
+	}
+	return 0;
+}
+
+/* 0: somebody stands there; 1: the side is done and nobody came; -errno. */
+static int await_gate(struct racing *r, int side, int nr)
+{
+	struct race_engine *e = r->e;
+	bool uffd = r->s->hold[nr].gate->flags & GATE_UFFD;
+	struct pollfd p[] = {
+		{ .fd = uffd ? e->uffd : r->gate[nr], .events = POLLIN },
+		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
+		{ .fd = e->pidfd, .events = POLLIN },
+		{ .fd = uffd ? -1 : e->uffd, .events = POLLIN },
+	};
+	long long deadline = hm_deadline(RACE_LIMIT_MS);
+
+	while (hm_left(deadline)) {
+		poll(p, 4, hm_left(deadline));
+		if (p[0].revents & POLLIN)
+			return 0;
+		if (p[0].revents)
+			p[0].fd = -1;		/* opened for good */
+		if (p[1].revents)
+			return 1;
+		if (p[2].revents)
+			return -ESRCH;
+		if (p[3].revents)
+			race_resolve(e);
+	}
+	return -ETIMEDOUT;
+}
+
+/* The task to look at: that of the side, or a child that it waits for. */
+static enum race_sleep asleep(struct racing *r, int side, const char **where)
+{
+	struct race_worker *w = &r->e->sh->worker[worker_of(r->s, side)];
+	enum race_sleep sleep = race_asleep(r->e->target, w->tid, where);
+
+	if (sleep == RACE_UNKNOWN && w->proxy)
+		sleep = race_asleep(w->proxy, w->proxy, where);
+	return sleep;
+}
+
+/* Until it is done, or blocked by somebody who stands at a gate. */
+static int run_or_block(struct racing *r, int side)
+{
+	long long deadline = hm_deadline(RACE_LIMIT_MS);
+	struct race_engine *e = r->e;
+	struct pollfd p[] = {
+		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
+		{ .fd = e->pidfd, .events = POLLIN },
+	};
+	const char *where = NULL;
+
+	while (hm_left(deadline)) {
+		poll(p, 2, LOOK_MS);
+		if (p[0].revents)
+			return 0;
+		if (p[1].revents)
+			return -ESRCH;
+		if (asleep(r, side, &where) == RACE_BLOCKED) {
+			snprintf(r->result->blocked, sizeof(r->result->blocked), "%s", where);
+			return 0;
+		}
+	}
+	return -ETIMEDOUT;
+}
+
+static int start_side(struct racing *r, int side)
+{
+	const struct race_hold *hold;
+	int nr, ret;
+
+	race_go(r->e, r->s, side);
+	hold = hold_of(r, side, &nr);
+	ret = hold ? await_gate(r, side, nr) : run_or_block(r, side);
+	if (ret == -ESRCH && exits(r->s, side))
+		return 0;
+	if (ret == -ESRCH)
+		return fail(r, "the target died");
+	if (ret == -ETIMEDOUT) {
+		hm_show_tasks(r->e->target);
+		return fail(r, hold ? "neither at its gate nor done: see the stacks" :
+			    "unknown wait: asleep at no wait point of the list, see the stacks");
+	}
+	/* Without a gate of A there is no race; one of B may be out of reach after it. */
+	if (ret == 1 && !side)
+		r->result->verdict = RACE_UNREACHABLE;
+	return ret == 1 && !side;
+}
+
+static void open_gates(struct racing *r)
+{
+	for (int i = 0; i < r->s->gates; i++) {
+		if (r->gate[i] >= 0)
+			hm_gate_release(r->gate[i]);
+		race_resolve(r->e);
+	}
+}
+
+/* All sides come to an end once nothing is held. */
+static int join_all(struct racing *r, int started)
+{
+	for (int side = 0; side < started; side++) {
+		int ret = race_join(r->e, r->s, side, RACE_LIMIT_MS);
+
+		if (ret == -ESRCH)
+			r->died = true;
+		if (ret == -ETIMEDOUT) {
+			hm_show_tasks(r->e->target);
+			return fail(r, "deadlock: nothing is held and it does not end, see the stacks");
+		}
+	}
+	for (int side = 0; side < started; side++)
+		if (exits(r->s, side))
+			return r->died ? 0 : fail(r, "the target did not exit");
+	return r->died ? fail(r, "the target died") : 0;
+}
+
+/* Entries that the CPU page table does not justify, when all is over. */
+static void verify(struct racing *r)
+{
+	for (int i = 0; i < 2 && !r->e->options.no_verify && !r->died; i++) {
+		struct hotmirror_verify v = {};
+		int ret = r->e->fd[i] < 0 || !r->e->sh->range[i] ? -ENODEV :
+			  hm_verify(r->e->fd[i], &v);
+
+		r->result->verify_unsure |= ret == -EAGAIN || ret == -ETIMEDOUT;
+		if (!ret && v.stale) {
+			char why[128];
+
+			snprintf(why, sizeof(why), "%llu stale device entries, the first of page %lld",
+				 (unsigned long long)v.stale,
+				 (long long)((char *)v.first - r->e->sh->area.sample) /
+				 (long long)hm_page_size());
+			fail(r, why);
+		}
+	}
+}
+
+static void accuse(const char *line, void *arg)
+{
+	char why[300];
+
+	snprintf(why, sizeof(why), "kernel: %s", line);
+	fail(arg, why);
+}
+
+static void read_log(struct racing *r)
+{
+	if (!r->e->options.no_log && r->e->log.fd >= 0 &&
+	    hm_log_read(&r->e->log, accuse, r) == -EPIPE)
+		fail(r, "the kernel log overran: cannot judge it");
+}
+
+static void nothing_left(struct racing *r)
+{
+	struct hotmirror_query q;
+	char why[128];
+
+	if (hm_query(r->e->control, &q))
+		return;
+	if (q.pages_used == r->e->q.pages_used && q.pins == r->e->q.pins)
+		return;
+	snprintf(why, sizeof(why), "left behind: %lld device pages, %d pins",
+		 (long long)(q.pages_used - r->e->q.pages_used), (int)(q.pins - r->e->q.pins));
+	fail(r, why);
+}
+
+static void judge(struct racing *r, const struct race_orders *orders)
+{
+	struct race_result *result = r->result;
+
+	if (r->e->options.no_order || result->verdict != RACE_PASS)
+		return;
+	result->took = race_judge(r->s, &result->outcome, orders->order, orders->nr, result->why,
+				  sizeof(result->why));
+	if (result->took < 0)
+		result->verdict = RACE_FAIL;
+}
+
+static void give_up(struct racing *r)
+{
+	if (race_session_kill(r->e)) {
+		r->result->verdict = RACE_LOST;
+		strncat(r->result->why, "; and the target cannot be killed",
+			sizeof(r->result->why) - strlen(r->result->why) - 1);
+	}
+	race_session_replace(r->e);
+}
+
+static void race(struct racing *r, const struct race_orders *orders)
+{
+	int side = 0, ret;
+
+	ret = arm(r);
+	if (ret) {
+		r->result->verdict = ret == -ENXIO || ret == -EOPNOTSUPP ? RACE_SKIP : RACE_FAIL;
+		race_finish(r->e, r->s, false, &r->result->outcome);
+		return;
+	}
+	if (r->e->options.sabotage) {
+		hm_sabotage(r->e->fd[RACE_DEVICE], r->e->options.sabotage);
+		r->e->reopen = true;
+	}
+	while (side < r->s->sides && !(ret = start_side(r, side)))
+		side++;
+	open_gates(r);
+	if (ret >= 0)
+		ret = join_all(r, side < r->s->sides ? side + 1 : side);
+	if (ret < 0) {
+		give_up(r);
+		return;
+	}
+	verify(r);
+	if (race_finish(r->e, r->s, r->died, &r->result->outcome)) {
+		fail(r, "it cannot be cleared away");
+		give_up(r);
+		return;
+	}
+	nothing_left(r);
+	judge(r, orders);
+}
+
+static long microseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
+/* A skip where something is missing, a failure where it went wrong. */
+static void not_begun(struct race_result *result, int ret)
+{
+	result->verdict = ret == -EOPNOTSUPP ? RACE_SKIP : RACE_FAIL;
+}
+
+void race_engine_run(struct race_engine *e, const struct race_schedule *s, struct race_result *result)
+{
+	struct racing r = { .e = e, .s = s, .result = result };
+	const struct race_orders *orders;
+	long begin;
+	int ret;
+
+	*result = (struct race_result){ .took = -1 };
+	orders = race_orders(e, s, result->why, sizeof(result->why), &ret);
+	if (!orders) {
+		not_begun(result, ret);
+		return;
+	}
+	begin = microseconds();
+	ret = race_begin(e, s, result->why, sizeof(result->why));
+	if (ret) {
+		not_begun(result, ret);
+		give_up(&r);
+		return;
+	}
+	race(&r, orders);
+	read_log(&r);
+	result->us = microseconds() - begin;
+}
+
+struct race_engine *race_engine_start(const struct race_options *options, char *why, size_t size)
+{
+	struct race_engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->options = *options;
+	if (race_session_start(e, why, size)) {
+		free(e);
+		return NULL;
+	}
+	if (hm_log_begin(&e->log, "hotmirror_race") < 0)
+		e->log.fd = -1;
+	return e;
+}
+
+int race_engine_end(struct race_engine *e, char *why, size_t size)
+{
+	struct hotmirror_query before = e->q;
+	int control, ret;
+
+	race_session_end(e);
+	free(e);
+	control = hm_control_open();
+	/* Our control file stands for the one that was open at the start. */
+	ret = control < 0 ? control : hm_settle(control, before.controls + before.devices +
+						before.files + before.ranges + before.pins,
+						0, RACE_LIMIT_MS);
+	if (ret)
+		snprintf(why, size, "objects of the module are left: %s", strerror(-ret));
+	close(control);
+	return ret;
+}

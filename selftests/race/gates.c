@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The gates, in which state A begins so that it meets them, and who does.
+ */
+#include "race.h"
+
+#define DEVICE_MEMORY	(MEM_PRIVATE | MEM_COHERENT)
+#define USERFAULT	(MEM_UFFD | MEM_UFFD_WP)
+
+static bool accesses(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_DEVICE && op->flags & OP_POPULATES && op->flags & (OP_READS | OP_WRITES);
+}
+
+static bool populates(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_POPULATES;
+}
+
+/* The device takes a page fault only where the walk found nothing that will do. */
+static bool faults(const struct race_op *op, unsigned int memory)
+{
+	if (op->flags & OP_EXCLUDES)
+		return true;
+	if (!(op->flags & OP_POPULATES))
+		return false;
+	if (memory & MEM_UFFD_WP)
+		return op->flags & OP_WRITES;
+	return memory & (MEM_HOLE | MEM_UFFD);
+}
+
+static bool snapshots(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_SNAPSHOTS;
+}
+
+static bool migrates(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_MIGRATES;
+}
+
+static bool excludes(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_EXCLUDES;
+}
+
+static bool pins(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_PINS;
+}
+
+/* Its own exclusive conversion is announced to a device and held by no gate. */
+static bool notifies(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_NOTIFIES && !(op->flags & OP_EXCLUDES && !(op->flags & OP_SECOND));
+}
+
+/* A private page is fetched home by whoever is not its device. */
+static bool fetches(const struct race_op *op, unsigned int memory)
+{
+	if (!(memory & MEM_PRIVATE))
+		return false;
+	return op->flags & (OP_TOUCHES | OP_PINS | OP_EXCLUDES) ||
+	       (op->flags & OP_SECOND && op->flags & OP_POPULATES);
+}
+
+static bool faults_dax(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_DAX && op->flags & (OP_TOUCHES | OP_PINS | OP_POPULATES);
+}
+
+static bool unplugs(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_UNPLUGS;
+}
+
+static bool unplugs_further(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_INVALIDATES;
+}
+
+static bool drains(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_EVICTS;
+}
+
+/* Coherent pages are taken from the CPU, which maps them, when they are invalidated. */
+static bool evicts(const struct race_op *op, unsigned int memory)
+{
+	return (op->flags & OP_EVICTS && memory & DEVICE_MEMORY) ||
+	       (op->flags & OP_INVALIDATES && memory & MEM_COHERENT);
+}
+
+static bool misses(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_UFFD &&
+	       op->flags & (OP_TOUCHES | OP_PINS | OP_EXCLUDES | OP_POPULATES);
+}
+
+static bool is_write_protected(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_UFFD_WP && op->flags & (OP_TOUCHES | OP_PINS | OP_EXCLUDES | OP_POPULATES) &&
+	       op->flags & (OP_WRITES | OP_PINS);
+}
+
+#define GATE(name, NAME, flags, reached, words)	\
+	{ name, words, HOTMIRROR_GATE_##NAME, flags, reached }
+
+const struct race_gate race_gates[] = {
+	GATE("access.begin", ACCESS_BEGIN, 0, accesses, "before it takes the driver lock"),
+	GATE("access.locked", ACCESS_LOCKED, GATE_LOCKED, accesses,
+	     "with the driver lock, a good entry at hand, no byte copied"),
+	GATE("fault.enter", FAULT_ENTER, 0, faults, "before the page fault for the device"),
+	GATE("fault.done", FAULT_DONE, 0, faults, "after the page fault for the device"),
+	GATE("populate.begin", POPULATE_BEGIN, 0, populates,
+	     "the sequence is read, the CPU page table not yet walked"),
+	GATE("populate.faulted", POPULATE_FAULTED, 0, populates,
+	     "the CPU page table is walked, the driver lock not yet taken"),
+	GATE("populate.locked", POPULATE_LOCKED, GATE_LOCKED, populates,
+	     "with the driver lock, the sequence not yet checked"),
+	GATE("populate.checked", POPULATE_CHECKED, GATE_LOCKED, populates,
+	     "with the driver lock, the sequence checked, nothing stored"),
+	GATE("populate.done", POPULATE_DONE, 0, populates, "entries stored, driver lock dropped"),
+	GATE("snapshot.begin", SNAPSHOT_BEGIN, 0, snapshots,
+	     "the sequence is read, the CPU page table not yet walked"),
+	GATE("snapshot.walked", SNAPSHOT_WALKED, 0, snapshots,
+	     "the CPU page table is walked, the driver lock not yet taken"),
+	GATE("snapshot.locked", SNAPSHOT_LOCKED, GATE_LOCKED, snapshots,
+	     "with the driver lock, the sequence not yet checked"),
+	GATE("invalidate.enter", INVALIDATE_ENTER, GATE_WARM, notifies,
+	     "the callback has begun, the driver lock not yet taken"),
+	GATE("invalidate.locked", INVALIDATE_LOCKED, GATE_WARM | GATE_LOCKED, notifies,
+	     "in the callback, with the driver lock, the sequence set, nothing cleared"),
+	GATE("invalidate.cleared", INVALIDATE_CLEARED, GATE_WARM | GATE_LOCKED, notifies,
+	     "in the callback, entries cleared, the driver lock held"),
+	GATE("invalidate.done", INVALIDATE_DONE, GATE_WARM, notifies,
+	     "the callback is about to return"),
+	GATE("invalidate.between", INVALIDATE_BETWEEN, GATE_WARM | GATE_TWO_PASS, notifies,
+	     "between the two passes of the callback: new entries are stopped, old ones are there"),
+	GATE("migrate.begin", MIGRATE_BEGIN, GATE_MMAP, migrates, "before migrate_vma_setup()"),
+	GATE("migrate.collected", MIGRATE_COLLECTED, GATE_MMAP, migrates,
+	     "pages are collected and unmapped: migration entries"),
+	GATE("migrate.copied", MIGRATE_COPIED, GATE_MMAP, migrates, "the contents are copied"),
+	GATE("migrate.moved", MIGRATE_MOVED, GATE_MMAP, migrates,
+	     "after migrate_vma_pages(), migration entries still there"),
+	GATE("migrate.done", MIGRATE_DONE, GATE_MMAP, migrates,
+	     "after migrate_vma_finalize(), mmap_lock still held"),
+	GATE("to_ram.enter", TO_RAM_ENTER, GATE_ANY_TASK, fetches, "a fault on a private page began"),
+	GATE("to_ram.collected", TO_RAM_COLLECTED, GATE_ANY_TASK, fetches,
+	     "the private page is unmapped: a migration entry"),
+	GATE("to_ram.copied", TO_RAM_COPIED, GATE_ANY_TASK, fetches, "its contents are copied"),
+	GATE("to_ram.moved", TO_RAM_MOVED, GATE_ANY_TASK, fetches, "after migrate_vma_pages()"),
+	GATE("exclusive.begin", EXCLUSIVE_BEGIN, 0, excludes,
+	     "the sequence is read, the page not yet taken from the CPU"),
+	GATE("exclusive.converted", EXCLUSIVE_CONVERTED, 0, excludes,
+	     "the CPU has no PTE any more, the folio is locked"),
+	GATE("exclusive.locked", EXCLUSIVE_LOCKED, GATE_LOCKED, excludes,
+	     "with the driver lock, the sequence not yet checked"),
+	GATE("exclusive.done", EXCLUSIVE_DONE, 0, excludes, "the entry is stored, the folio unlocked"),
+	GATE("pin.begin", PIN_BEGIN, 0, pins, "before get_user_pages()"),
+	GATE("pin.done", PIN_DONE, 0, pins, "after get_user_pages()"),
+	GATE("dax.fault", DAX_FAULT, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
+	     "a fault on device memory, nothing mapped yet"),
+	GATE("dax.inserted", DAX_INSERTED, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
+	     "a fault on device memory, the page is mapped"),
+	GATE("unplug.disabled", UNPLUG_DISABLED, GATE_ANY_TASK, unplugs, "the instance is disabled"),
+	GATE("unplug.invalidated", UNPLUG_INVALIDATED, GATE_ANY_TASK, unplugs_further,
+	     "the instance is invalidated"),
+	GATE("unplug.draining", UNPLUG_DRAINING, GATE_ANY_TASK, drains, "the drain begins"),
+	GATE("evict.collected", EVICT_COLLECTED, GATE_ANY_TASK, evicts,
+	     "unplug has unmapped the pages: migration entries"),
+	GATE("evict.copied", EVICT_COPIED, GATE_ANY_TASK, evicts, "their contents are copied"),
+	GATE("evict.moved", EVICT_MOVED, GATE_ANY_TASK, evicts, "after migrate_device_pages()"),
+	{ "uffd.missing", "asleep in handle_userfault(): the page is missing", 0, GATE_UFFD, misses },
+	{ "uffd.wp", "asleep in handle_userfault(): the page is write-protected", 0, GATE_UFFD,
+	  is_write_protected },
+};
+
+const int race_nr_gates = sizeof(race_gates) / sizeof(race_gates[0]);

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Operations of the device, made through its file: of the first device, and the same of
+ * a second one that mirrors the same memory.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "../lib/mem.h"
+#include "race.h"
+
+static size_t sample_length(const struct race_run *r)
+{
+	return r->area->pages * hm_page_size();
+}
+
+/* Pages before @done bytes went well, the next one did not, the rest was not tried. */
+static void by_page(struct race_run *r, int ret, __u64 done)
+{
+	int good = done / hm_page_size();
+
+	for (int i = 0; i < r->area->pages; i++)
+		r->page[i].side[r->side] = i < good ? '+' : i == good ? race_error(ret) : '.';
+}
+
+static void device_read(struct race_run *r)
+{
+	struct hotmirror_access out = {};
+	char *buffer = r->worker->buffer;
+	size_t page = hm_page_size();
+	int ret = hm_access(r->fd, HOTMIRROR_READ, r->area->sample, buffer, sample_length(r), &out);
+
+	by_page(r, ret, out.done);
+	for (size_t i = 0; i < out.done / page; i++)
+		r->page[i].seen[r->side] = race_token(*(__u64 *)(buffer + i * page),
+						      r->area->sample + i * page);
+}
+
+static void device_write(struct race_run *r)
+{
+	struct hotmirror_access out = {};
+	char *buffer = r->worker->buffer;
+	size_t page = hm_page_size();
+	int ret;
+
+	for (int i = 0; i < r->area->pages; i++) {
+		__u64 word = race_word(race_written(r->side), r->area->sample + i * page);
+
+		memcpy(buffer + i * page, &word, sizeof(word));
+		memcpy(buffer + (i + 1) * page - sizeof(word), &word, sizeof(word));
+	}
+	ret = hm_access(r->fd, HOTMIRROR_WRITE, r->area->sample, buffer, sample_length(r), &out);
+	by_page(r, ret, out.done);
+}
+
+static void device_prefetch(struct race_run *r)
+{
+	struct hotmirror_access out = {};
+	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r), &out);
+
+	by_page(r, ret, out.done);
+}
+
+/* On page 1, which B concerns, too. */
+static void device_atomic(struct race_run *r)
+{
+	struct hotmirror_atomic add = { .operand = 1 };
+	char *at = r->area->sample + hm_page_size();
+	int ret = hm_atomic(r->fd, at, &add);
+
+	race_all(r, 1, 1, ret);
+	if (!ret)
+		r->page[1].seen[r->side] = race_token(add.old, at);
+}
+
+static char snap_token(__u32 snap)
+{
+	if (!(snap & HOTMIRROR_SNAP_VALID))
+		return '-';
+	return snap & HOTMIRROR_SNAP_WRITE ? 'W' : 'V';
+}
+
+static void device_snapshot(struct race_run *r)
+{
+	__u32 *snap = (__u32 *)r->worker->buffer;
+	int ret = hm_snapshot(r->fd, r->area->sample, sample_length(r), snap);
+
+	race_all(r, 0, r->area->pages, ret < 0 ? ret : 0);
+	for (int i = 0; ret >= 0 && i < r->area->pages; i++)
+		r->page[i].seen[r->side] = snap_token(snap[i]);
+}
+
+static void migrate(struct race_run *r, unsigned int cmd)
+{
+	__u64 moved;
+
+	race_all(r, 0, r->area->pages,
+		 hm_migrate(r->fd, cmd, r->area->mem, r->area->length, HOTMIRROR_MIGRATE_LARGE, &moved));
+}
+
+static void device_to_dev(struct race_run *r)
+{
+	migrate(r, HOTMIRROR_MIGRATE_TO_DEV);
+}
+
+static void device_to_sys(struct race_run *r)
+{
+	migrate(r, HOTMIRROR_MIGRATE_TO_SYS);
+}
+
+/* Held until the memory is cleared. */
+static void device_pin(struct race_run *r)
+{
+	__u64 pages = 0;
+	int ret = hm_pin(r->fd, r->area->sample, sample_length(r), HOTMIRROR_PIN_WRITE,
+			 &r->worker->pin, &pages);
+
+	r->worker->pinned = ret >= 0;
+	by_page(r, ret < 0 ? ret : -EFAULT, ret < 0 ? 0 : pages * hm_page_size());
+}
+
+/* ---- what makes no sense where ---- */
+
+static const char *must_migrate(unsigned int memory)
+{
+	if (memory & (MEM_DAX | MEM_HUGETLB | MEM_SHARED | MEM_SHMEM))
+		return "memory of this kind does not migrate to a device";
+	return NULL;
+}
+
+static const char *must_be_anon(unsigned int memory)
+{
+	return memory & MEM_ANON ? NULL : "only anonymous memory can be made device-exclusive";
+}
+
+#define ATOMIC	HOTMIRROR_HAS_EXCLUSIVE
+
+#define DEVICE_OPS(suffix, more, whose)							\
+	{ "read" suffix, whose " reads all pages",						\
+	  OP_DEVICE | OP_READS | OP_POPULATES | (more), 0, NULL, NULL, device_read },		\
+	{ "write" suffix, whose " writes all pages",						\
+	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_write },		\
+	{ "prefetch" suffix, whose " populates its page table",					\
+	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch },			\
+	{ "atomic" suffix, whose " adds one to a word of page 1, which it makes exclusive",	\
+	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,		\
+	  must_be_anon, NULL, device_atomic },							\
+	{ "snapshot" suffix, whose " looks at the CPU page table",				\
+	  OP_DEVICE | OP_SNAPSHOTS | (more), 0, NULL, NULL, device_snapshot },			\
+	{ "to_dev" suffix, whose " has the pages migrated to it",				\
+	  OP_DEVICE | OP_MIGRATES | OP_NOTIFIES | OP_BEST_EFFORT | (more), 0, must_migrate,	\
+	  NULL, device_to_dev },								\
+	{ "to_sys" suffix, whose " has its pages migrated to system memory",			\
+	  OP_DEVICE | OP_MIGRATES | OP_NOTIFIES | OP_BEST_EFFORT | (more), 0, must_migrate,	\
+	  NULL, device_to_sys },								\
+	{ "pin" suffix, whose " pins all pages", OP_DEVICE | OP_PINS | (more), 0, NULL, NULL,	\
+	  device_pin }
+
+const struct race_op race_ops_device[] = {
+	DEVICE_OPS("", 0, "the device"),
+	DEVICE_OPS("2", OP_SECOND, "the second device"),
+};
+
+const int race_nr_ops_device = sizeof(race_ops_device) / sizeof(race_ops_device[0]);
