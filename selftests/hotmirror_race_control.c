@@ -28,7 +28,7 @@ struct control {
 
 static const struct control controls[] = {
 	{ "SKIP_RETRY", "prefetch+munmap@anon:populate.faulted", VERIFY },
-	{ "SKIP_RETRY", "prefetch+dontneed@thp:populate.begin", VERIFY },
+	{ "SKIP_RETRY", "prefetch+dontneed@thp:populate.faulted", VERIFY },
 	{ "CHECK_UNLOCKED", "prefetch+munmap@anon:populate.checked", VERIFY },
 	{ "STALE_SEQ", "prefetch+munmap@anon:populate.checked", VERIFY },
 	{ "SKIP_INVALIDATE", "munmap+snapshot@anon:invalidate.enter", VERIFY },
@@ -38,7 +38,7 @@ static const struct control controls[] = {
 	{ "CLEAR_SHORT", "mprotect_ro+snapshot@anon:invalidate.done", ENTRIES },
 	{ "IGNORE_END", "munmap+snapshot@anon:invalidate.done", ENTRIES },
 	{ "COPY_EARLY", "to_dev+cpu_write@anon:migrate.begin", ORDER },
-	{ "EVICT_NO_COPY", "unplug+read2@private:evict.collected", ORDER },
+	{ "EVICT_NO_COPY", "unplug+read@private:evict.collected", ORDER },
 	{ "SKIP_UNMAP", "invalidate+read@dax:unplug.invalidated", ORDER },
 };
 
