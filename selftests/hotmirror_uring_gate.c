@@ -110,9 +110,10 @@ FIXTURE_SETUP(standing)
 	skip_without_commands(&self->g.rig);
 	skip_unless(variant->cmd != HOTMIRROR_MIGRATE_TO_DEV ||
 		    self->g.rig.kind != HOTMIRROR_DAX, "no private and no coherent memory");
-	RING_SETUP(&self->ring, 8, 0);
 	gated_setup(_metadata, &self->g, 0);
+	/* Before there is a ring, which a child would keep. */
 	owner_start(_metadata, self);
+	RING_SETUP(&self->ring, 8, 0);
 	variant->fill(&self->arg, &self->g);
 }
 
