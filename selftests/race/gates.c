@@ -123,6 +123,15 @@ static bool walks(const struct race_op *op, unsigned int memory)
 	return populates(op, memory) || snapshots(op, memory);
 }
 
+/*
+ * Not of a large private folio: the module guards its migration entries at its own gates,
+ * against zap_huge_pmd_folio() of 7.3, and cannot do so inside the core.
+ */
+static bool migrates_unguarded(const struct race_op *op, unsigned int memory)
+{
+	return migrates(op, memory) && !(memory & MEM_PRIVATE && memory & MEM_PMD);
+}
+
 static bool reads_sequence(const struct race_op *op, unsigned int memory)
 {
 	return walks(op, memory) || excludes(op, memory);
@@ -249,8 +258,8 @@ const struct race_gate race_gates[] = {
 	CORE("mmu_interval_read_begin", 0, reads_sequence, "about to read the sequence"),
 	CORE("hmm_range_fault", GATE_MMAP, walks, "about to walk the CPU page table"),
 	CORE("migrate_vma_setup", GATE_MMAP, migrates, "about to collect and unmap the pages"),
-	CORE("migrate_vma_pages", GATE_MMAP, migrates, "about to move the pages"),
-	CORE("migrate_vma_finalize", GATE_MMAP, migrates,
+	CORE("migrate_vma_pages", GATE_MMAP, migrates_unguarded, "about to move the pages"),
+	CORE("migrate_vma_finalize", GATE_MMAP, migrates_unguarded,
 	     "about to take the migration entries away"),
 	CORE("make_device_exclusive", GATE_MMAP, excludes,
 	     "about to take the page from the CPU"),

@@ -187,6 +187,8 @@ struct race_schedule {
 int race_name(const struct race_schedule *s, char *name, size_t size);
 /* 0, or -EINVAL and a text that says what is wrong and what there is. */
 int race_parse(const char *name, struct race_schedule *s, char *why, size_t size);
+/* The same of one that cannot be: what the tables rule out is not asked. */
+int race_read(const char *name, struct race_schedule *s, char *why, size_t size);
 /* Why it cannot be, NULL if it can. */
 const char *race_impossible(const struct race_schedule *s);
 /* Call @fn for every schedule that is one gate deep and possible. */
