@@ -156,13 +156,13 @@ int race_parse(const char *name, struct race_schedule *s, char *why, size_t size
 	*s = (struct race_schedule){};
 	if (!strncmp(name, "race.", 5))
 		name += 5;
-	if (strlen(name) >= sizeof(text))
+	if (snprintf(text, sizeof(text), "%s", name) >= (int)sizeof(text))
 		return snprintf(why, size, "the name is too long"), -EINVAL;
-	strcpy(text, name);
 	memory = strchr(text, '@');
 	gates = memory ? strchr(memory, ':') : NULL;
 	if (!memory || !gates)
-		return snprintf(why, size, "a schedule looks like read+munmap@anon:populate.begin"), -EINVAL;
+		return snprintf(why, size,
+				"a schedule looks like read+munmap@anon:populate.begin"), -EINVAL;
 	*memory++ = '\0';
 	*gates++ = '\0';
 	ret = parse_ops(text, s, why, size);
@@ -211,6 +211,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "no operation of the device is in it";
 	if (s->sides == 2 && devices == 2)
 		return "both are operations of one device: its second one is a device of its own";
+	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
+		return "a pin keeps the device's memory: this unplug would wait for ever";
 	for (int i = 0; i < s->gates; i++)
 		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";

@@ -61,6 +61,18 @@ static void device_prefetch(struct race_run *r)
 	by_page(r, ret, out.done);
 }
 
+/* hm_access() has no flags; a page each, so that the first bad one is known. */
+static void device_prefetch_w(struct race_run *r)
+{
+	size_t page = hm_page_size();
+	int ret = 0, i;
+
+	for (i = 0; i < r->area->pages && !ret; i++) {
+		ret = hm_prefetch(r->fd, r->area->sample + i * page, page, true);
+		race_all(r, i, 1, ret);
+	}
+}
+
 /* On page 1, which B concerns, too. */
 static void device_atomic(struct race_run *r)
 {
@@ -115,9 +127,27 @@ static void device_pin(struct race_run *r)
 	int ret = hm_pin(r->fd, r->area->sample, sample_length(r), HOTMIRROR_PIN_WRITE,
 			 &r->worker->pin, &pages);
 
+	/* Fewer pages than asked for: nobody says why. */
 	r->worker->pinned = ret >= 0;
-	by_page(r, ret < 0 ? ret : -EFAULT, ret < 0 ? 0 : pages * hm_page_size());
+	race_all(r, 0, ret < 0 ? 1 : pages, ret < 0 ? ret : 0);
 }
+
+/* As an exclusive access or a pin would have them: also of our own private pages. */
+static void device_fault(struct race_run *r)
+{
+	__u32 id;
+	int ret = hm_pin(r->fd, r->area->sample, sample_length(r), HOTMIRROR_PIN_WRITE, &id, NULL);
+
+	if (ret >= 0)
+		hm_unpin(r->fd, id);
+}
+
+const struct race_op race_op_fault = {
+	.name = "fault",
+	.words = "the page faults of an operation, and nothing else of it",
+	.flags = OP_DEVICE,
+	.run = device_fault,
+};
 
 /* ---- what makes no sense where ---- */
 
@@ -137,11 +167,15 @@ static const char *must_be_anon(unsigned int memory)
 
 #define DEVICE_OPS(suffix, more, whose)							\
 	{ "read" suffix, whose " reads all pages",						\
-	  OP_DEVICE | OP_READS | OP_POPULATES | (more), 0, NULL, NULL, device_read },		\
+	  OP_DEVICE | OP_COPIES | OP_READS | OP_POPULATES | (more), 0, NULL, NULL,		\
+	  device_read },									\
 	{ "write" suffix, whose " writes all pages",						\
-	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_write },		\
+	  OP_DEVICE | OP_COPIES | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL,		\
+	  device_write },									\
 	{ "prefetch" suffix, whose " populates its page table",					\
 	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch },			\
+	{ "prefetch_w" suffix, whose " populates its page table, to write",				\
+	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch_w },		\
 	{ "atomic" suffix, whose " adds one to a word of page 1, which it makes exclusive",	\
 	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,		\
 	  must_be_anon, NULL, device_atomic },							\
