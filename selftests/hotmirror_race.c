@@ -208,11 +208,11 @@ static int usage(int status)
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
 		"  -n, --repeat N      each so many times, until it fails\n"
 		"  -S, --sabotage MASK break the device: HOTMIRROR_SABOTAGE_*\n"
-		"      --no-order, --no-verify, --no-log   oracles that are off\n");
+		"      --no-order, --no-verify, --no-entries, --no-log   oracles that are off\n");
 	return status;
 }
 
-enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_LOG };
+enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG };
 
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
@@ -227,6 +227,7 @@ static const struct option longs[] = {
 	{ "gates", no_argument, NULL, GATES },
 	{ "no-order", no_argument, NULL, NO_ORDER },
 	{ "no-verify", no_argument, NULL, NO_VERIFY },
+	{ "no-entries", no_argument, NULL, NO_ENTRIES },
 	{ "no-log", no_argument, NULL, NO_LOG },
 	{},
 };
@@ -259,6 +260,9 @@ static int option(int c)
 		return -1;
 	case NO_VERIFY:
 		options.engine.no_verify = true;
+		return -1;
+	case NO_ENTRIES:
+		options.engine.no_entries = true;
 		return -1;
 	case NO_LOG:
 		options.engine.no_log = true;

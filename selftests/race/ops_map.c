@@ -43,14 +43,17 @@ static void dontneed(struct race_run *r)
 }
 
 const struct race_op race_ops_map[] = {
-	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES, 0, NULL, NULL, do_munmap },
-	{ "mremap", "the middle pages are moved to another address", OP_NOTIFIES | OP_MOVES, 0, NULL,
+	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL, do_munmap },
+	{ "mremap", "the middle pages are moved to another address",
+	  OP_NOTIFIES | OP_NAMED | OP_MOVES, 0, NULL,
 	  NULL, do_mremap },
-	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES, 0, NULL, NULL,
+	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
 	  protect_ro },
-	{ "mprotect_none", "the middle pages are made inaccessible", OP_NOTIFIES, 0, NULL, NULL,
+	{ "mprotect_none", "the middle pages are made inaccessible",
+	  OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
 	  protect_none },
-	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)", OP_NOTIFIES, 0, NULL, NULL,
+	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)",
+	  OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
 	  dontneed },
 };
 

@@ -31,6 +31,9 @@
 #define RACE_GATES	3	/* of one schedule, one for each side */
 #define RACE_NAME	192
 
+/* No instance, no mirrored range. */
+#define RACE_NONE	((__u32)-1)
+
 /* How long anything may take that does not stand at a gate. */
 #define RACE_LIMIT_MS	6000
 
@@ -86,6 +89,7 @@ struct race_outcome {
 #define OP_UFFD		(1U << 18)	/* resolves or changes userfaultfd state */
 #define OP_EVICTS	(1U << 19)	/* unplug up to the end: brings device pages home */
 #define OP_COPIES	(1U << 21)	/* a device access, not only its populate */
+#define OP_NAMED	(1U << 22)	/* invalidates the middle pages, and no page beside them */
 #define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
 
 /* Of a memory. */
@@ -317,6 +321,7 @@ struct race_options {
 	__u64 sabotage;
 	bool no_order;			/* oracles that are off: shows that each stands alone */
 	bool no_verify;
+	bool no_entries;
 	bool no_log;
 	bool verbose;
 };
@@ -347,6 +352,8 @@ int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
+/* What it has had of the CPUs so far. */
+long long race_cpu_ns(pid_t tid);
 
 /* explain.c, reproducer.c */
 void race_explain(const struct race_schedule *s);
