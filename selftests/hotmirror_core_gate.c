@@ -391,7 +391,9 @@ TEST_F(core, invalidation_that_must_not_block_passes)
 	must(hm_child_start(&r.child, drop_until_killed, g));
 	must(hm_child_hear(&r.child, &fd));
 	outside.fd = must(hm_child_getfd(&r.child, fd));
-	gated_hold(_metadata, &outside, HOTMIRROR_GATE_ACCESS_LOCKED, &reader, op_read);
+	/* One page, and a buffer that fork() made read-only: no second try in a dying mm. */
+	hm_fill(outside.buf, outside.length, OTHER);
+	gated_hold(_metadata, &outside, HOTMIRROR_GATE_ACCESS_LOCKED, &reader, op_read_page);
 	must(hm_child_tell(&r.child, 0));
 	must(hm_wait_asleep(r.child.pid));
 	must(hm_child_kill(&r.child, SIGKILL));
