@@ -63,9 +63,9 @@ static void show(struct tour *t, bool end)
 	if (!end && hm_deadline(0) - t->shown < PROGRESS_MS)
 		return;
 	t->shown = hm_deadline(0);
-	ksft_print_msg("%s: %ld schedules, %.0f a second, %ld unreachable, %ld skipped, %ld failed\n",
-		       t->memory->name, t->runs, ms ? t->runs * 1000.0 / ms : 0, t->unreachable,
-		       t->skipped, t->failed);
+	ksft_print_msg("%s: %ld schedules, %.0f a second, %ld unreachable, %ld skipped, "
+		       "%ld failed\n", t->memory->name, t->runs,
+		       ms ? t->runs * 1000.0 / ms : 0, t->unreachable, t->skipped, t->failed);
 	fflush(stdout);
 }
 

@@ -197,6 +197,15 @@ static int list_gates(void)
 	return 0;
 }
 
+static int list_sabotage(const char *given)
+{
+	fprintf(stderr, "there is no way '%s' to break the device; there are:", given);
+	for (int i = 0; race_sabotage_name(i); i++)
+		fprintf(stderr, " %s", race_sabotage_name(i));
+	fputc('\n', stderr);
+	return 2;
+}
+
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
@@ -207,7 +216,7 @@ static int usage(int status)
 		"  -t, --tier N        1: the default subset\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
 		"  -n, --repeat N      each so many times, until it fails\n"
-		"  -S, --sabotage MASK break the device: HOTMIRROR_SABOTAGE_*\n"
+		"  -S, --sabotage NAME break the device, as HOTMIRROR_RACE_SABOTAGE=NAME: SKIP_RETRY ...\n"
 		"      --no-order, --no-verify, --no-entries, --no-log   oracles that are off\n");
 	return status;
 }
@@ -253,8 +262,8 @@ static int option(int c)
 		options.repeat = atoi(optarg);
 		return options.repeat > 0 ? -1 : usage(2);
 	case 'S':
-		options.engine.sabotage = strtoull(optarg, NULL, 0);
-		return -1;
+		options.engine.sabotage = race_sabotage(optarg);
+		return options.engine.sabotage ? -1 : list_sabotage(optarg);
 	case NO_ORDER:
 		options.engine.no_order = true;
 		return -1;
@@ -285,6 +294,12 @@ int main(int argc, char **argv)
 {
 	int c, ret;
 
+	if (getenv("HOTMIRROR_RACE_SABOTAGE")) {
+		optarg = getenv("HOTMIRROR_RACE_SABOTAGE");
+		ret = option('S');
+		if (ret >= 0)
+			return ret;
+	}
 	while ((c = getopt_long(argc, argv, "g:t:s:n:S:lh", longs, NULL)) >= 0) {
 		ret = option(c);
 		if (ret >= 0)

@@ -452,6 +452,19 @@ static void give_up(struct racing *r)
 	race_session_replace(r->e);
 }
 
+/* The device, and whose memory it is. These files are not to be used again. */
+static void sabotage(struct racing *r)
+{
+	struct race_engine *e = r->e;
+
+	if (!e->options.sabotage)
+		return;
+	hm_sabotage(e->fd[RACE_DEVICE], e->options.sabotage);
+	if (r->s->memory->flags & MEM_DAX)
+		hm_sabotage(e->fd[RACE_DAX], e->options.sabotage);
+	e->reopen = true;
+}
+
 static void race(struct racing *r, struct race_orders *orders)
 {
 	int side = 0, ret;
@@ -463,10 +476,7 @@ static void race(struct racing *r, struct race_orders *orders)
 		race_finish(r->e, r->s, false, &r->result->outcome);
 		return;
 	}
-	if (r->e->options.sabotage) {
-		hm_sabotage(r->e->fd[RACE_DEVICE], r->e->options.sabotage);
-		r->e->reopen = true;
-	}
+	sabotage(r);
 	while (side < r->s->sides && !(ret = start_side(r, side)))
 		side++;
 	open_gates(r);
@@ -540,6 +550,16 @@ struct race_engine *race_engine_start(const struct race_options *options, char *
 	if (hm_log_begin(&e->log, "hotmirror_race") < 0)
 		e->log.fd = -1;
 	return e;
+}
+
+void race_engine_set(struct race_engine *e, const struct race_options *options)
+{
+	e->options = *options;
+}
+
+bool race_engine_may_sabotage(const struct race_engine *e)
+{
+	return e->q.features & HOTMIRROR_HAS_SABOTAGE;
 }
 
 int race_engine_end(struct race_engine *e, char *why, size_t size)

@@ -330,6 +330,9 @@ struct race_options {
 struct race_engine *race_engine_start(const struct race_options *options, char *why, size_t size);
 void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 		     struct race_result *result);
+/* From the next schedule on. */
+void race_engine_set(struct race_engine *e, const struct race_options *options);
+bool race_engine_may_sabotage(const struct race_engine *e);
 /* All is gone again; 0, or what is left, in @why. */
 int race_engine_end(struct race_engine *e, char *why, size_t size);
 
@@ -354,6 +357,10 @@ enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
 /* What it has had of the CPUs so far. */
 long long race_cpu_ns(pid_t tid);
+
+/* sabotage.c: HOTMIRROR_SABOTAGE_<name>, 0 if there is none; the i-th name */
+__u64 race_sabotage(const char *name);
+const char *race_sabotage_name(int i);
 
 /* explain.c, reproducer.c */
 void race_explain(const struct race_schedule *s);
