@@ -120,7 +120,7 @@ static void run_one(struct race_engine *e, const struct control *c)
 	ksft_test_result(n == TIMES, "%s\n", name);
 }
 
-static void run_all(void)
+static void run_all(int plan)
 {
 	const struct race_options plain = {};
 	struct race_engine *e;
@@ -133,6 +133,7 @@ static void run_all(void)
 		race_engine_end(e, why, sizeof(why));
 		ksft_exit_skip("the module was not loaded with sabotage=1\n");
 	}
+	ksft_set_plan(plan);
 	for (size_t i = 0; i < NR_CONTROLS; i++)
 		if (wanted(&controls[i]))
 			run_one(e, &controls[i]);
@@ -184,7 +185,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < NR_CONTROLS; i++)
 		plan += wanted(&controls[i]);
 	ksft_print_header();
-	ksft_set_plan(plan);
-	run_all();
+	run_all(plan);
 	ksft_finished();
 }

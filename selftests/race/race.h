@@ -117,7 +117,7 @@ struct race_outcome {
 #define GATE_CORE	(1U << 5)	/* at the entry of a function of the core */
 #define GATE_LOCKED	(1U << 6)	/* the driver lock is held there */
 #define GATE_MMAP	(1U << 7)	/* mmap_lock is held for reading there */
-#define GATE_NONE	(1U << 8)	/* of the explorer: A runs through, no gate */
+#define GATE_CALLED	(1U << 8)	/* the callback has done its work */
 
 struct race_run;
 struct race_setup;
