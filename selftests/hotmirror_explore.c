@@ -182,7 +182,7 @@ static __u64 features_of_module(void)
 	return q.features;
 }
 
-static void run_all(void)
+static void run_all(int plan)
 {
 	const struct race_options plain = {};
 	struct race_engine *e;
@@ -191,6 +191,7 @@ static void run_all(void)
 	e = race_engine_start(&plain, why, sizeof(why));
 	if (!e)
 		ksft_exit_skip("%s\n", why);
+	ksft_set_plan(plan);
 	ksft_print_msg("HOTMIRROR_EXPLORE_SEED=%llu\n", (unsigned long long)options.seed);
 	for (int i = 0; i < race_nr_memories; i++)
 		if (wanted(&race_memories[i]))
@@ -229,7 +230,6 @@ int main(int argc, char **argv)
 	for (int i = 0; i < race_nr_memories; i++)
 		plan += wanted(&race_memories[i]);
 	ksft_print_header();
-	ksft_set_plan(plan);
-	run_all();
+	run_all(plan);
 	ksft_finished();
 }

@@ -102,6 +102,10 @@ static const struct {
 	{ "evict.", "the folios' locks; the page table has migration entries. Unplug's worker "
 	  "stands there" },
 	{ "uffd.", "no lock: it sleeps in handle_userfault() until the fault is resolved" },
+	{ "core.hmm_range_fault", "mmap_lock for reading" },
+	{ "core.make_device_exclusive", "mmap_lock for reading" },
+	{ "core.migrate_vma_setup", "mmap_lock for reading" },
+	{ "core.migrate_vma_", MOVING },
 	{ "core.", "what the caller of that function holds" },
 };
 
