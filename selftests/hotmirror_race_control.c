@@ -15,8 +15,6 @@
 #include "race/race.h"
 
 #define MAX_GLOBS	64
-#define TIMES		3
-
 /* The only one that is on. */
 enum oracle { ORDER, VERIFY, ENTRIES };
 
@@ -46,6 +44,7 @@ static const struct control controls[] = {
 
 static const char *glob[MAX_GLOBS];
 static int globs;
+static int times = 3;
 
 static void name_of(const struct control *c, char *name, size_t size)
 {
@@ -72,7 +71,7 @@ static int failures(struct race_engine *e, const struct race_schedule *s,
 	int failed = 0;
 
 	race_engine_set(e, options);
-	for (int i = 0; i < TIMES; i++) {
+	for (int i = 0; i < times; i++) {
 		race_engine_run(e, s, result);
 		if (result->verdict == RACE_LOST)
 			ksft_exit_fail_msg("this machine is lost: %s\n", result->why);
@@ -112,12 +111,12 @@ static void run_one(struct race_engine *e, const struct control *c)
 	if (n)
 		ksft_print_msg("Expected it to pass on the honest module: %s\n", result.why);
 	n = n ? 0 : failures(e, &s, &broken, &result);
-	if (n < TIMES)
+	if (n < times)
 		ksft_print_msg("Expected it to fail %d times of %d on the broken one, not %d\n",
-			       TIMES, TIMES, n);
+			       times, times, n);
 	else
 		ksft_print_msg("caught: %s\n", result.why);
-	ksft_test_result(n == TIMES, "%s\n", name);
+	ksft_test_result(n == times, "%s\n", name);
 }
 
 static void run_all(void)
@@ -155,6 +154,7 @@ static int list(void)
 /* As of hotmirror_race; all tests are of tier 1. */
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
+	{ "repeat", required_argument, NULL, 'n' },
 	{ "tier", required_argument, NULL, 't' },
 	{ "list", no_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -164,8 +164,8 @@ static const struct option longs[] = {
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"hotmirror_race_control [-g GLOB]...   break the device, and see that it is noticed\n"
-		"hotmirror_race_control -l             list the tests\n");
+		"hotmirror_race_control [-g GLOB]... [--repeat N]   break the device, and see that it is noticed\n"
+		"hotmirror_race_control -l                          list the tests\n");
 	return status;
 }
 
@@ -173,11 +173,13 @@ int main(int argc, char **argv)
 {
 	int c, plan = 0;
 
-	while ((c = getopt_long(argc, argv, "g:t:lh", longs, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "g:n:t:lh", longs, NULL)) >= 0) {
 		if (c == 'l')
 			return list();
 		if (c == 'g' && globs < MAX_GLOBS)
 			glob[globs++] = optarg;
+		else if (c == 'n' && atoi(optarg) > 0)
+			times = atoi(optarg);
 		else if (c != 't')
 			return usage(c == 'h' ? 0 : 2);
 	}
