@@ -206,6 +206,7 @@ static void run_all(void)
 	if (!e)
 		ksft_exit_skip("%s\n", why);
 	options.end = hm_deadline(options.seconds * 1000);
+	ksft_set_plan(options.to_come);
 	ksft_print_msg("HOTMIRROR_EXPLORE_SEED=%llu\n", (unsigned long long)options.seed);
 	for (int i = 0; i < race_nr_memories; i++)
 		if (wanted(&race_memories[i]))
@@ -244,7 +245,6 @@ int main(int argc, char **argv)
 	for (int i = 0; i < race_nr_memories; i++)
 		options.to_come += wanted(&race_memories[i]);
 	ksft_print_header();
-	ksft_set_plan(options.to_come);
 	run_all();
 	ksft_finished();
 }
