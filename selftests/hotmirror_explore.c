@@ -102,7 +102,7 @@ static bool goes_on(const struct tour *t)
 	if (t->failed)
 		return false;
 	if (options.seconds)
-		return hm_left(t->end) > 0;
+		return !t->runs || hm_left(t->end) > 0;
 	return t->runs < options.count * options.seeds;
 }
 
