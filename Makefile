@@ -6,13 +6,14 @@
 .PHONY: help kselftest check check-deep bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
-export KERNEL TESTS OUT ACCEL CPUS MEM I_KNOW
+export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW
 
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
 	@echo '                  run the selftests on a kernel in a VM and judge the run'
 	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
+	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
 	@echo 'make check-deep   the long part: 1,000 replugs, the model of invalidations from many seeds'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'

@@ -10,7 +10,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 #include "trace.h"
 
 enum hotmirror_direction { HOTMIRROR_LOAD, HOTMIRROR_STORE, HOTMIRROR_TOUCH };
@@ -35,6 +35,7 @@ int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write)
 	int locked = 1;
 	long ret;
 
+	hotmirror_gate_op(op, HOTMIRROR_GATE_FAULT_ENTER);
 	sleeper = hotmirror_sleep_begin(op->inst);
 	if (IS_ERR(sleeper))
 		return PTR_ERR(sleeper);
@@ -46,6 +47,7 @@ int hotmirror_fault_in(struct hotmirror_op *op, unsigned long addr, bool write)
 			mmap_read_unlock(op->mm);
 	}
 	hotmirror_sleep_end(op->inst, sleeper);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_FAULT_DONE);
 
 	begin = ktime_get_ns() - begin;
 	op->faults++;
@@ -117,6 +119,7 @@ static int hotmirror_atomic_entry(struct hotmirror_op *op,
 		return -EAGAIN;
 	if (op->file->unsafe)
 		return -EPERM;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_ACCESS_LOCKED);
 	word = hotmirror_kaddr(op, entry >> PAGE_SHIFT) +
 	       offset_in_page(atomic->addr);
 	atomic->old = *word;
@@ -183,6 +186,7 @@ static int hotmirror_access_entry(struct hotmirror_op *op, unsigned long addr,
 		stats->unreadable++;
 		return -EFAULT;
 	}
+	hotmirror_gate_op(op, HOTMIRROR_GATE_ACCESS_LOCKED);
 	ret = hotmirror_transfer(kaddr, io);
 	/* Also after a store that did not get through: some of it may be there. */
 	if (io->dir == HOTMIRROR_STORE)
@@ -223,6 +227,7 @@ static int hotmirror_access_run(struct hotmirror_op *op,
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_ACCESS_BEGIN);
 	mutex_lock(&op->file->lock);
 	do {
 		struct hotmirror_io io = hotmirror_next_io(access, dir, bounce);
@@ -380,6 +385,7 @@ static int hotmirror_atomic_once(struct hotmirror_op *op,
 
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_ACCESS_BEGIN);
 	ret = hotmirror_atomic_entry(op, atomic);
 	hotmirror_leave(op->inst);
 	if (ret != -EAGAIN)

@@ -7,7 +7,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 static struct hotmirror_instance *
 hotmirror_control_find(struct hotmirror_control *control, u32 id)
@@ -146,6 +146,7 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 
 	list_for_each_entry_safe(inst, next, &control->instances, node) {
 		list_del(&inst->node);
+		hotmirror_gates_open(inst, HOTMIRROR_GATES_ALL);
 		hotmirror_unplug_start(inst, HOTMIRROR_GONE);
 		hotmirror_put(inst);
 	}

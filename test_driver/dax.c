@@ -15,7 +15,7 @@
 #include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 #define HOTMIRROR_FS_MAGIC	0x686f746d	/* "hotm" */
 
@@ -168,7 +168,9 @@ vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
 		return order > want ? VM_FAULT_FALLBACK : VM_FAULT_SIGBUS;
 	if (!hotmirror_enter(inst))
 		return VM_FAULT_SIGBUS;
+	hotmirror_gate_at(inst, NULL, HOTMIRROR_GATE_DAX_FAULT);
 	ret = hotmirror_dax_fault_live(inst, vmf, order);
+	hotmirror_gate_at(inst, NULL, HOTMIRROR_GATE_DAX_INSERTED);
 	hotmirror_leave(inst);
 	return ret;
 }

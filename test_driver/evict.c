@@ -13,7 +13,7 @@
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 #include "trace.h"
 
 /* Nobody tells when a page loses its last user: look again, less and less often. */
@@ -127,15 +127,18 @@ static void hotmirror_evict_piece(struct hotmirror_eviction *ev, unsigned long f
 	unsigned long moved, unplaced, left;
 
 	migrate_device_range(ev->src, pfn, n);
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_EVICT_COLLECTED, ev->src, n);
 	hotmirror_evict_hold(ev, n);
 	hotmirror_copy(inst, ev->src, ev->dst, n,
 		       grave ? hotmirror_bury : hotmirror_bring_home);
 	unplaced = hotmirror_unplaced(ev, n);
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_EVICT_COPIED, ev->src, n);
 	migrate_device_pages(ev->src, ev->dst, n);
 	left = hotmirror_left(ev, first, n);
 	ev->no_memory += unplaced;
 	ev->busy += left - min(left, unplaced);
 	moved = hotmirror_moved(ev->src, ev->dst, n, &large);
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_EVICT_MOVED, ev->src, n);
 	migrate_device_finalize(ev->src, ev->dst, n);
 	atomic64_add(moved, grave ? &inst->pages_lost : &inst->pages_evicted);
 	ev->moved += moved;

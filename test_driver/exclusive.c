@@ -8,7 +8,7 @@
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 /* Under file->lock, the folio locked: nobody can touch the page through a PTE. */
 static int hotmirror_store_exclusive(struct hotmirror_op *op,
@@ -21,6 +21,7 @@ static int hotmirror_store_exclusive(struct hotmirror_op *op,
 			      HOTMIRROR_ENTRY_WRITE | HOTMIRROR_ENTRY_EXCLUSIVE;
 
 	guard(mutex)(&op->file->lock);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_EXCLUSIVE_LOCKED);
 	if (range->dead)
 		return -ENOENT;
 	if (mmu_interval_read_retry(&range->notifier, seq))
@@ -49,6 +50,7 @@ static int hotmirror_exclude_once(struct hotmirror_op *op,
 	if (!hotmirror_enter(op->inst))
 		return -ENODEV;
 	seq = mmu_interval_read_begin(&range->notifier);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_EXCLUSIVE_BEGIN);
 	ret = -ERESTARTSYS;
 	if (mmap_read_lock_killable(op->mm))
 		goto leave;
@@ -57,10 +59,12 @@ static int hotmirror_exclude_once(struct hotmirror_op *op,
 	ret = PTR_ERR_OR_ZERO(page);
 	if (ret)
 		goto leave;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_EXCLUSIVE_CONVERTED);
 	ret = hotmirror_store_exclusive(op, range, leaf, addr, seq,
 					page_to_pfn(page));
 	folio_unlock(folio);
 	folio_put(folio);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_EXCLUSIVE_DONE);
 leave:
 	hotmirror_leave(op->inst);
 	return ret;

@@ -8,7 +8,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 static int hotmirror_file_status(struct file *filp, void *arg)
 {
@@ -142,6 +142,9 @@ static const struct hotmirror_ioctl hotmirror_ioctls[] = {
 	IOCTL(HOTMIRROR_VERIFY, hotmirror_verify, 0, hotmirror_verify),
 	IOCTL(HOTMIRROR_STATS, hotmirror_stats, 0, hotmirror_stats),
 	IOCTL(HOTMIRROR_SABOTAGE, hotmirror_sabotage, 0, hotmirror_sabotage),
+	IOCTL(HOTMIRROR_ENTRIES, hotmirror_entries, 0, hotmirror_entries),
+	IOCTL(HOTMIRROR_GATE_OPEN, hotmirror_gate, HOTMIRROR_GATE_INSTANCE,
+	      hotmirror_gate_open),
 };
 
 long hotmirror_file_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
@@ -202,6 +205,7 @@ int hotmirror_file_release(struct inode *inode, struct file *filp)
 	struct hotmirror_file *file = filp->private_data;
 	struct hotmirror_instance *inst = file->inst;
 
+	hotmirror_gates_close(file);
 	mutex_lock(&inst->lock);
 	list_del(&file->node);
 	inst->nr_files--;

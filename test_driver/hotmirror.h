@@ -14,7 +14,7 @@
  *   file->lock        the driver lock of claim S1: the device page table and the
  *                     list of ranges. The invalidate callback takes it, so no
  *                     allocation, fault or copy from user space happens under it.
- *   inst->state_lock, inst->mem_lock   spinlocks, innermost
+ *   inst->state_lock, inst->mem_lock, inst->gate_lock, gate->lock   spinlocks, innermost
  */
 #ifndef _HOTMIRROR_H
 #define _HOTMIRROR_H
@@ -115,6 +115,12 @@ struct hotmirror_instance {
 	unsigned long evict_no_memory;	/* and that it found no memory for */
 	unsigned long evict_held;	/* pages collected, and not to go on with yet */
 	bool starved;			/* not one page was to be had */
+
+	/* see gate.c */
+	spinlock_t gate_lock;		/* what follows; never sleeps, takes no other */
+	struct list_head gates;
+	u64 gate_serial;
+	u32 gates_open;			/* enum hotmirror_gates_open */
 };
 
 struct hotmirror_file {
@@ -136,6 +142,7 @@ struct hotmirror_file {
 	bool rss_off;			/* sabotage; under inst->lock */
 	struct hotmirror_stats stats;
 	atomic_t refused;		/* non-blockable invalidations */
+	atomic_t gates_off;		/* no gate holds who works on this file */
 };
 
 /* One mirrored range, that is one interval notifier. */
@@ -169,6 +176,7 @@ struct hotmirror_op {
 	unsigned long *before;		/* device entries before a walk */
 	bool large;			/* migration: PMD-sized folios as one */
 	bool warm;			/* access: -EAGAIN instead of a populate */
+	bool ungated;			/* an oracle: stops at no gate */
 	u64 large_moved;
 	u64 begin_ns;
 	u64 fault_ns;
@@ -193,6 +201,7 @@ enum hotmirror_object {
 	HOTMIRROR_FILES,
 	HOTMIRROR_RANGES,
 	HOTMIRROR_PINS,
+	HOTMIRROR_GATES,
 	HOTMIRROR_LAYOUTS,		/* each held by a VMA, and that holds a control file */
 	HOTMIRROR_NR_OBJECTS
 };
@@ -316,6 +325,7 @@ void hotmirror_pins_release(struct hotmirror_file *file);
 /* snapshot.c */
 int hotmirror_snapshot(struct file *filp, void *arg);
 int hotmirror_verify(struct file *filp, void *arg);
+int hotmirror_entries(struct file *filp, void *arg);
 int hotmirror_snapshot_piece(struct hotmirror_op *op, unsigned long addr,
 			     unsigned long *end);
 

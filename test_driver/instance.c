@@ -147,6 +147,8 @@ hotmirror_instance_alloc(const struct hotmirror_plug *plug)
 	mutex_init(&inst->lock);
 	INIT_LIST_HEAD(&inst->files);
 	INIT_LIST_HEAD(&inst->sleepers);
+	spin_lock_init(&inst->gate_lock);
+	INIT_LIST_HEAD(&inst->gates);
 	init_waitqueue_head(&inst->wait);
 	INIT_WORK(&inst->unplug_work, hotmirror_unplug_work);
 

@@ -7,7 +7,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 #include "trace.h"
 
 /*
@@ -38,8 +38,10 @@ static bool hotmirror_lock(struct hotmirror_range *range,
 			   unsigned long cur_seq)
 {
 	struct hotmirror_file *file = range->file;
+	bool blockable = mmu_notifier_range_blockable(mmu);
 
-	if (mmu_notifier_range_blockable(mmu)) {
+	hotmirror_gate_invalidate(file, blockable, HOTMIRROR_GATE_INVALIDATE_ENTER);
+	if (blockable) {
 		mutex_lock(&file->lock);
 	} else if (!mutex_trylock(&file->lock)) {
 		atomic_inc(&file->refused);
@@ -47,7 +49,16 @@ static bool hotmirror_lock(struct hotmirror_range *range,
 	}
 	mmu_interval_set_seq(&range->notifier, cur_seq);
 	file->stats.invalidates++;
+	hotmirror_gate_invalidate(file, blockable, HOTMIRROR_GATE_INVALIDATE_LOCKED);
 	return true;
+}
+
+/* The entries are cleared: end what hotmirror_lock() began. */
+static void hotmirror_unlock(struct hotmirror_file *file, bool blockable)
+{
+	hotmirror_gate_invalidate(file, blockable, HOTMIRROR_GATE_INVALIDATE_CLEARED);
+	mutex_unlock(&file->lock);
+	hotmirror_gate_invalidate(file, blockable, HOTMIRROR_GATE_INVALIDATE_DONE);
 }
 
 static void hotmirror_trace(struct hotmirror_range *range, u32 event,
@@ -86,14 +97,14 @@ static bool hotmirror_invalidate(struct mmu_interval_notifier *notifier,
 		container_of(notifier, struct hotmirror_range, notifier);
 	unsigned long cleared = 0;
 	u64 begin = ktime_get_ns();
-	bool locked;
+	bool blockable = mmu_notifier_range_blockable(mmu), locked;
 
 	if (hotmirror_own_exclusive(range, mmu, begin))
 		return true;
 	locked = hotmirror_lock(range, mmu, cur_seq);
 	if (locked) {
 		cleared = hotmirror_forget(range, mmu->start, mmu->end, begin);
-		mutex_unlock(&range->file->lock);
+		hotmirror_unlock(range->file, blockable);
 	}
 	hotmirror_trace(range, mmu->event, mmu->start, mmu->end, cleared,
 			!locked, begin);
@@ -139,6 +150,7 @@ static bool hotmirror_invalidate_start(struct mmu_interval_notifier *notifier,
 		return hotmirror_invalidate(notifier, mmu, cur_seq);
 	hotmirror_lock(range, mmu, cur_seq);	/* blockable: cannot be refused */
 	mutex_unlock(&range->file->lock);
+	hotmirror_gate_invalidate(range->file, true, HOTMIRROR_GATE_INVALIDATE_BETWEEN);
 	finish->range = range;
 	finish->start = mmu->start;
 	finish->end = mmu->end;
@@ -158,7 +170,7 @@ static void hotmirror_invalidate_finish(struct mmu_interval_notifier_finish *arg
 	mutex_lock(&range->file->lock);
 	cleared = hotmirror_forget(range, finish->start, finish->end,
 				   finish->begin);
-	mutex_unlock(&range->file->lock);
+	hotmirror_unlock(range->file, true);
 	hotmirror_trace(range, finish->event, finish->start, finish->end,
 			cleared, false, finish->begin);
 	kfree(finish);

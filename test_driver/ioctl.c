@@ -98,6 +98,7 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_LOST;
 	if (HOTMIRROR_CAN_URING)
 		query->features |= HOTMIRROR_HAS_URING;
+	query->features |= HOTMIRROR_HAS_GATES;
 	if (hotmirror_may_sabotage)
 		query->features |= HOTMIRROR_HAS_SABOTAGE;
 	query->page_size = PAGE_SIZE;

@@ -14,7 +14,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 #include "trace.h"
 
 static enum migrate_vma_direction hotmirror_select(struct hotmirror_instance *inst)
@@ -167,6 +167,24 @@ void hotmirror_unguard(struct hotmirror_instance *inst, const unsigned long *src
 }
 
 /**
+ * hotmirror_gate_migrate - a gate between the collection and the end of a migration
+ * @inst: the instance on one side of it
+ * @file: the mirror whose operation it is, NULL if none
+ * @gate: HOTMIRROR_GATE_*
+ * @src: as the core collected it
+ * @n: its elements
+ */
+void hotmirror_gate_migrate(struct hotmirror_instance *inst, struct hotmirror_file *file,
+			    u32 gate, unsigned long *src, unsigned long n)
+{
+	if (list_empty(&inst->gates))
+		return;
+	hotmirror_guard(inst, src, n);
+	hotmirror_gate_at(inst, file, gate);
+	hotmirror_unguard(inst, src, n);
+}
+
+/**
  * hotmirror_copy - give every folio that was collected a target
  * @inst: the instance on one side of the migration
  * @src: as the core collected it
@@ -224,15 +242,23 @@ static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start
 		return -EINVAL;
 	*end = min(*end, args.vma->vm_end);
 	args.end = *end;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_MIGRATE_BEGIN);
 	ret = migrate_vma_setup(&args);
 	if (ret)
 		return ret;
+	hotmirror_gate_migrate(op->inst, op->file, HOTMIRROR_GATE_MIGRATE_COLLECTED,
+			       args.src, args.npages);
 	hotmirror_copy(op->inst, args.src, args.dst, args.npages,
 		       direction == HOTMIRROR_TO_DEV ? hotmirror_copy_to_dev :
 						       hotmirror_copy_to_sys);
+	hotmirror_gate_migrate(op->inst, op->file, HOTMIRROR_GATE_MIGRATE_COPIED,
+			       args.src, args.npages);
 	migrate_vma_pages(&args);
 	moved = hotmirror_moved(args.src, args.dst, args.npages, &op->large_moved);
+	hotmirror_gate_migrate(op->inst, op->file, HOTMIRROR_GATE_MIGRATE_MOVED,
+			       args.src, args.npages);
 	migrate_vma_finalize(&args);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_MIGRATE_DONE);
 	return moved;
 }
 
@@ -358,6 +384,7 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
 		src = kcalloc(nr, 2 * sizeof(*src), GFP_KERNEL);
 	if (!src)
 		return VM_FAULT_OOM;
+	hotmirror_gate_at(inst, NULL, HOTMIRROR_GATE_TO_RAM_ENTER);
 	args.end = args.start + (PAGE_SIZE << order);
 	args.src = src;
 	args.dst = src + nr;
@@ -365,12 +392,18 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
 		ret = VM_FAULT_SIGBUS;
 		goto free;
 	}
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_TO_RAM_COLLECTED, args.src,
+			       args.npages);
 	hotmirror_copy(inst, args.src, args.dst, args.npages,
 		       hotmirror_copy_to_sys);
 	if (!(args.src[0] & MIGRATE_PFN_MIGRATE) || args.dst[0])
 		ret = 0;
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_TO_RAM_COPIED, args.src,
+			       args.npages);
 	migrate_vma_pages(&args);
 	moved = hotmirror_moved(args.src, args.dst, args.npages, &large);
+	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_TO_RAM_MOVED, args.src,
+			       args.npages);
 	migrate_vma_finalize(&args);
 	atomic64_add(moved, &inst->pages_to_ram);
 	trace_hotmirror_migrate(inst->id, HOTMIRROR_TO_RAM, args.start, args.end,

@@ -10,7 +10,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 /**
  * hotmirror_op_begin - prepare an ioctl on a range of the opener's memory
@@ -94,12 +94,14 @@ struct hotmirror_range *hotmirror_range_find(struct hotmirror_file *file,
 /*
  * Take a range out: mark it dead under the driver lock, so that a populate that
  * still holds it stores nothing, then let go of the notifier without that lock,
- * because the removal waits for running invalidations, which want it.
+ * because the removal waits for running invalidations, which want it, and which no
+ * gate may hold meanwhile.
  */
 static bool hotmirror_range_remove(struct hotmirror_file *file, u32 id, bool any)
 {
 	struct hotmirror_range *range, *found = NULL;
 
+	hotmirror_gates_pass_begin(file);
 	mutex_lock(&file->lock);
 	list_for_each_entry(range, &file->ranges, node) {
 		if (!any && range->id != id)
@@ -112,11 +114,12 @@ static bool hotmirror_range_remove(struct hotmirror_file *file, u32 id, bool any
 		break;
 	}
 	mutex_unlock(&file->lock);
-	if (!found)
-		return false;
-	mmu_interval_notifier_remove(&found->notifier);
-	hotmirror_range_put(found);
-	return true;
+	if (found) {
+		mmu_interval_notifier_remove(&found->notifier);
+		hotmirror_range_put(found);
+	}
+	hotmirror_gates_pass_end(file);
+	return found;
 }
 
 /* Under inst->lock, by the last close or by unplug. */
@@ -282,6 +285,7 @@ static unsigned long hotmirror_store(struct hotmirror_op *op,
 	unsigned long wanted = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
 	unsigned long nr = (hmm->end - hmm->start) >> PAGE_SHIFT, n, pfn;
 
+	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_CHECKED);
 	for (n = 0; n < nr; n++) {
 		pfn = hmm->hmm_pfns[n];
 		if ((pfn & (wanted | HMM_PFN_ERROR)) != wanted)
@@ -328,11 +332,14 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	exclusive_seq = READ_ONCE(file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_BEGIN);
 	ret = hotmirror_walk(op, hmm);
 	if (ret)
 		goto leave;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_FAULTED);
 
 	mutex_lock(&file->lock);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_LOCKED);
 	if (range->dead)
 		ret = -ENOENT;
 	else if (hotmirror_raced(file, hmm, exclusive_seq) &&
@@ -341,6 +348,7 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	else
 		ret = hotmirror_store(op, leaf, hmm, write);
 	mutex_unlock(&file->lock);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_DONE);
 leave:
 	hotmirror_leave(op->inst);
 	return ret;

@@ -49,6 +49,7 @@ void hotmirror_report_objects(struct hotmirror_query *query)
 	query->files = hotmirror_counted(HOTMIRROR_FILES);
 	query->ranges = hotmirror_counted(HOTMIRROR_RANGES);
 	query->pins = hotmirror_counted(HOTMIRROR_PINS);
+	query->gates = hotmirror_counted(HOTMIRROR_GATES);
 	query->pages_used = hotmirror_pages_used();
 }
 

@@ -8,7 +8,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 struct hotmirror_pins {
 	struct list_head node;
@@ -114,7 +114,9 @@ static int hotmirror_pin_op(struct hotmirror_op *op, struct hotmirror_pin *pin)
 	if (!pins)
 		return -ENOMEM;
 	pins->get = pin->flags & HOTMIRROR_PIN_GET;
+	hotmirror_gate_op(op, HOTMIRROR_GATE_PIN_BEGIN);
 	got = hotmirror_pin_pages(op, pin->flags, pins->pages, nr);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_PIN_DONE);
 	if (READ_ONCE(op->inst->target) != HOTMIRROR_LIVE && got <= 0)
 		got = -ENODEV;
 	if (got <= 0) {

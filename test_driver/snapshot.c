@@ -10,7 +10,7 @@
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 
 /* Attempts of VERIFY on a piece of memory that does not hold still. */
 #define HOTMIRROR_VERIFY_TRIES	64
@@ -106,10 +106,13 @@ static int hotmirror_look_once(struct hotmirror_op *op,
 	exclusive_seq = READ_ONCE(op->file->exclusive_seq);
 	hmm->notifier = &range->notifier;
 	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_SNAPSHOT_BEGIN);
 	hotmirror_look_before(op, hmm);
 	ret = hotmirror_walk(op, hmm);
 	if (!ret) {
+		hotmirror_gate_op(op, HOTMIRROR_GATE_SNAPSHOT_WALKED);
 		mutex_lock(&op->file->lock);
+		hotmirror_gate_op(op, HOTMIRROR_GATE_SNAPSHOT_LOCKED);
 		if (range->dead)
 			ret = -ENOENT;
 		else if (hotmirror_raced(op->file, hmm, exclusive_seq))
@@ -199,6 +202,52 @@ int hotmirror_snapshot(struct file *filp, void *arg)
 	return ret;
 }
 
+/* Entries of one leaf at a time; the buffer is the caller's memory, so not under the lock. */
+static int hotmirror_entries_piece(struct hotmirror_file *file, unsigned long start,
+				   unsigned long end, unsigned long *entries,
+				   u32 __user *buf)
+{
+	unsigned long i, nr = (end - start) >> PAGE_SHIFT;
+	u32 *snap = (u32 *)entries;
+
+	if (mutex_lock_interruptible(&file->lock))
+		return -EINTR;
+	hotmirror_dpt_copy(file, start, end, entries);
+	mutex_unlock(&file->lock);
+	/* In place: a word is read before one as large or smaller is written there. */
+	for (i = 0; i < nr; i++)
+		snap[i] = hotmirror_snap_entry(entries[i]);
+	return copy_to_user(buf, snap, nr * sizeof(*snap)) ? -EFAULT : 0;
+}
+
+/* HOTMIRROR_ENTRIES: asks nothing of the mm, which may be held at a gate, or dead. */
+int hotmirror_entries(struct file *filp, void *arg)
+{
+	struct hotmirror_entries *want = arg;
+	u64 addr = want->addr, end = want->addr + want->length, next;
+	u32 __user *buf = u64_to_user_ptr(want->buf);
+	unsigned long *entries;
+	int ret = 0;
+
+	want->done = 0;
+	if (!IS_ALIGNED(addr | end, PAGE_SIZE) || end <= addr || end > TASK_SIZE_MAX)
+		return -EINVAL;
+	entries = kvcalloc(HOTMIRROR_LEAF_PAGES, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+	if (!entries)
+		return -ENOMEM;
+	for (; addr < end && !ret; addr = next) {
+		next = min(end, (addr & PMD_MASK) + PMD_SIZE);
+		ret = hotmirror_entries_piece(filp->private_data, addr, next, entries,
+					      buf + want->done);
+		want->done += ret ? 0 : (next - addr) >> PAGE_SHIFT;
+		if (!ret && next < end && signal_pending(current))
+			ret = -EINTR;
+		cond_resched();
+	}
+	kvfree(entries);
+	return ret;
+}
+
 /*
  * An entry is justified if the CPU maps the same page, and writably where the entry
  * is writable. Called again after a failed attempt: counts only when it is true.
@@ -284,6 +333,7 @@ int hotmirror_verify(struct file *filp, void *arg)
 	ret = hotmirror_op_begin(&op, filp, 0, TASK_SIZE_MAX);
 	if (ret)
 		return ret;
+	op.ungated = true;
 	while (!ret && hotmirror_next_leaf(op.file, &addr)) {
 		end = (addr & PMD_MASK) + PMD_SIZE;
 		ret = hotmirror_verify_piece(&op, addr, &end, verify);

@@ -3,12 +3,14 @@
  * test_hotmirror: a device that mirrors its opener's address space through HMM,
  * owns device memory and can be unplugged step by step.
  *
- * Two kinds of file take these ioctls:
+ * These kinds of file take these ioctls:
  *
  *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS SETTLE, mmap()
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
  *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
- *                               UNPIN VERIFY STATS SABOTAGE, mmap() and poll()
+ *                               UNPIN VERIFY STATS SABOTAGE ENTRIES GATE_OPEN, mmap()
+ *                               and poll()
+ *   gate      of GATE_OPEN      GATE_ARM GATE_RELEASE GATE_STATUS, poll()
  *
  * Every argument is a struct whose first member is its size as the caller knows
  * it. A shorter struct than the first published one gives EINVAL, a longer one
@@ -50,6 +52,7 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
+#include "test_hotmirror_gate_uapi.h"
 #include "test_hotmirror_sabotage_uapi.h"
 #include "test_hotmirror_uring_uapi.h"
 
@@ -100,6 +103,8 @@
  * @pages_used: out: device pages that back somebody's memory, of all instances
  * @tombstones: out: pages that HOTMIRROR_UNPLUG_LOST took the contents of and that
  *	somebody still maps; while it is not 0 the module cannot be removed
+ * @gates: out: open gate files
+ * @reserved: out: 0
  *
  * What is counted is the whole module's. The struct ended at @controls once
  * (HOTMIRROR_QUERY_SIZE_1), and that is still accepted. Works on both kinds of file
@@ -124,6 +129,8 @@ struct hotmirror_query {
 	__u32 pins;
 	__aligned_u64 pages_used;
 	__aligned_u64 tombstones;
+	__u32 gates;
+	__u32 reserved;
 };
 
 #define HOTMIRROR_QUERY_SIZE_1	64
@@ -138,6 +145,8 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_DAX_PMD	(1ULL << 8)	/* dax instances that are mapped in PMDs */
 #define HOTMIRROR_HAS_LOST	(1ULL << 7)	/* UNPLUG_LOST of private and coherent memory */
 #define HOTMIRROR_HAS_URING	(1ULL << 9)	/* the ioctls of an instance file in io_uring */
+#define HOTMIRROR_HAS_GATES	(1ULL << 10)	/* GATE_OPEN */
+#define HOTMIRROR_HAS_CORE_GATES	(1ULL << 11)	/* GATE_CORE */
 
 /**
  * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
@@ -581,5 +590,11 @@ struct hotmirror_stats {
 #define HOTMIRROR_PIN			HOTMIRROR_IO(0x2c)	/* struct hotmirror_pin */
 #define HOTMIRROR_UNPIN			HOTMIRROR_IO(0x2d)	/* struct hotmirror_pin */
 #define HOTMIRROR_SABOTAGE		HOTMIRROR_IO(0x2a)	/* struct hotmirror_sabotage */
+#define HOTMIRROR_GATE_OPEN		HOTMIRROR_IO(0x30)	/* struct hotmirror_gate */
+#define HOTMIRROR_GATE_ARM		HOTMIRROR_IO(0x31)	/* struct hotmirror_gate_arm */
+#define HOTMIRROR_GATE_RELEASE		HOTMIRROR_IO(0x32)	/* struct hotmirror_gate_release */
+#define HOTMIRROR_GATE_STATUS		HOTMIRROR_IO(0x33)	/* struct hotmirror_gate_status */
+#define HOTMIRROR_GATE_CORE		HOTMIRROR_IO(0x34)	/* struct hotmirror_core_gate */
+#define HOTMIRROR_ENTRIES		HOTMIRROR_IO(0x35)	/* struct hotmirror_entries */
 
 #endif /* _TEST_HOTMIRROR_UAPI_H */

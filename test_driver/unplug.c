@@ -13,7 +13,7 @@
 #include <linux/slab.h>
 #include <linux/task_work.h>
 #include "compat.h"
-#include "hotmirror.h"
+#include "gate.h"
 #include "trace.h"
 
 /* How often a drain of dax memory looks: nobody tells when a page loses its last user. */
@@ -235,6 +235,9 @@ static void hotmirror_step(struct hotmirror_instance *inst, u32 state)
 		hotmirror_steps[state](inst);
 	hotmirror_reached(inst, state);
 	trace_hotmirror_unplug(inst->id, state, inst->when_ns[state] - begin);
+	if (state < HOTMIRROR_GONE)
+		hotmirror_gate_at(inst, NULL, HOTMIRROR_GATE_UNPLUG_DISABLED +
+				  state - HOTMIRROR_DISABLED);
 }
 
 void hotmirror_unplug_work(struct work_struct *work)
@@ -254,9 +257,14 @@ void hotmirror_unplug_work(struct work_struct *work)
  * hotmirror_unplug_start - ask for a state; returns at once
  * @inst: the instance
  * @target: HOTMIRROR_DISABLED to HOTMIRROR_GONE; lower than before is no request
+ *
+ * DISABLED waits for who stands at a gate; the later steps sleep uninterruptibly for
+ * him, so they let him go first.
  */
 void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target)
 {
+	if (target > HOTMIRROR_DISABLED)
+		hotmirror_gates_open(inst, HOTMIRROR_GATES_OPERATIONS);
 	spin_lock(&inst->state_lock);
 	if (target <= inst->target) {
 		spin_unlock(&inst->state_lock);

@@ -13,7 +13,7 @@ from pathlib import Path
 from .say import Stop, say
 
 # How many of a kind stay, at least; more only while they were used in the last day.
-KEEP = {"module": 12, "tests": 12, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4}
+KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4}
 
 
 def root():
@@ -129,8 +129,9 @@ def _touch(kind, path):
 
 
 def _forget_old(kind):
-    """Drop what nobody used for a while."""
-    found = sorted(root().glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in found[KEEP.get(kind, len(found)):]:
-        if time.time() - path.stat().st_mtime > 86400:
-            remove(path)
+    """Drop what nobody used for a while, one run at a time."""
+    with lock(f"old-{kind}"):
+        found = sorted(root().glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime, reverse=True)
+        for path in found[KEEP.get(kind, len(found)):]:
+            if time.time() - path.stat().st_mtime > 86400:
+                remove(path)

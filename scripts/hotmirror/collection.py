@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import build, cache, guest, host
+from . import build, cache, guest, host, names
 from .say import Stop, say
 
 DEFAULT_TIMEOUT = 45           # of kselftest/runner.sh, for a program
@@ -21,9 +21,14 @@ HEADER = "# FIXTURE"           # first line of a harness's -l
 @dataclass(frozen=True)
 class Program:
     name: str                  # the file
-    tests: tuple = None        # names the harness listed; None: known when it prints its plan
+    tests: tuple = None        # names that it listed; None: known when it prints its plan
+    tiers: tuple = None        # of each test, of a program that lists plain names
     arguments: tuple = ()
     timeout: int = DEFAULT_TIMEOUT
+
+    @property
+    def lists_names(self):
+        return self.tiers is not None
 
     @property
     def prefix(self):
@@ -43,30 +48,37 @@ class Collection:
 
 def parse_list(text):
     """Test names of a harness's -l: blocks of fixture, its variants and its tests in columns."""
-    tests, fixture, variants, names = [], "", [], []
+    tests, fixture, variants, found = [], "", [], []
 
     def block_done():
         for variant in variants or [""]:
-            tests.extend(".".join(filter(None, (fixture, variant, name))) for name in names)
+            tests.extend(".".join(filter(None, (fixture, variant, name))) for name in found)
 
     for line in text.splitlines()[1:]:
         if line.startswith("---"):
             block_done()
-            fixture, variants, names = "", [], []
+            fixture, variants, found = "", [], []
             continue
         words = line.split()
         if line[:1] != " " and words:
             fixture = words.pop(0)
         elif words and line[21:22] == " ":      # no variant left, but a test
-            names.append(words.pop(0))
+            found.append(words.pop(0))
         if words and (len(words) == 2 or line[:1] == " " and len(line.rstrip()) < 47):
             variants.append(words.pop(0))
-        names.extend(words)
+        found.extend(words)
     block_done()
     return tuple(tests)
 
 
-def _inputs(directory):
+def parse(text):
+    """(tests, tiers) of a program's -l; (None, None) if it has none."""
+    if text.startswith(names.HEADER):
+        return names.parse(text)
+    return (parse_list(text) if text.startswith(HEADER) else None), None
+
+
+def inputs(directory):
     """[(file, path relative to the build's source root)]."""
     if not directory.is_relative_to(build.TOP):
         return [(p, Path(directory.name) / p.relative_to(directory)) for p in build.sources(directory)]
@@ -120,8 +132,7 @@ def _programs(built):
         name = line.removeprefix("c:")
         listed = built / "list" / name
         text = listed.read_text(errors="replace") if listed.exists() else ""
-        tests = parse_list(text) if text.startswith(HEADER) else None
-        programs.append(Program(name, tests, timeout=timeout))
+        programs.append(Program(name, *parse(text), timeout=timeout))
     return programs
 
 
@@ -130,7 +141,7 @@ def load(kernel, directory):
     directory = directory.resolve()
     if not (directory / "Makefile").exists():
         raise Stop(f"{directory} is not a kselftest collection: it has no Makefile")
-    snapshot = build.Snapshot(_inputs(directory))
+    snapshot = build.Snapshot(inputs(directory))
     key = cache.digest("collection 3", kernel.source.name, kernel.running, guest_part(kernel),
                        str(directory), snapshot.key())
 
@@ -149,36 +160,45 @@ def guest_part(kernel):
     return os.uname().nodename if kernel.running else guest.tree_key()
 
 
-def select(programs, globs):
-    """The programs, reduced to the tests that match one of the globs over full names."""
-    if not globs:
-        return programs
-    used, chosen = set(), []
+def select(programs, globs, choice=names.Choice()):
+    """The programs, reduced to the tests that match one of the globs over full names.
+
+    Of programs that list names also to the choice's tier and shard; the others are dealt
+    to the shards one by one. Those that list names come last: they take longest.
+    """
+    spelt = {full: glob for glob in globs for full in names.spellings(glob)}
+    used, chosen, listing = set(), [], []
     for program in programs:
-        picked = _pick(program, globs, used)
-        if picked:
-            chosen.append(picked)
+        if program.lists_names:
+            listing.append(names.pick(program, spelt, choice, used))
+        else:
+            chosen.append(_pick(program, spelt, used) if spelt else program)
     unused = [glob for glob in globs if glob not in used]
     if unused:
         raise Stop(f"TESTS: {' '.join(unused)} matches no test",
-                   "names look like hotmirror_abi:query.reports_abi_version; "
-                   "scripts/kselftest --list prints them all")
-    return chosen
+                   f"scripts/schedules --explain '{unused[0]}' says why" if unused[0].startswith(names.SHORT)
+                   else "names look like hotmirror_abi:query.reports_abi_version; "
+                        "scripts/kselftest --list prints them all")
+    listing = [program for program in listing if program]
+    if choice.repeat > 1 and not listing and not choice.shard:
+        raise Stop("REPEAT is for schedules, and TESTS names none", "name some: TESTS='race.*'")
+    return choice.part([program for program in chosen if program]) + listing
 
 
 def _pick(program, globs, used):
+    """globs: {full glob: what the user wrote}"""
     if program.tests is None:
         hits = [glob for glob in globs if fnmatch.fnmatchcase(program.prefix, glob.partition(":")[0])]
-        used.update(hits)
+        used.update(globs[glob] for glob in hits)
         return program if hits else None
-    names = []
+    found = []
     for test in program.tests:
         hits = [glob for glob in globs if fnmatch.fnmatchcase(program.full(test), glob)]
-        used.update(hits)
-        names += [test] if hits else []
-    if not names:
+        used.update(globs[glob] for glob in hits)
+        found += [test] if hits else []
+    if not found:
         return None
-    if len(names) == len(program.tests):
+    if len(found) == len(program.tests):
         return program
-    return replace(program, tests=tuple(names),
-                   arguments=tuple(word for name in names for word in ("-r", name)))
+    return replace(program, tests=tuple(found),
+                   arguments=tuple(word for name in found for word in ("-r", name)))

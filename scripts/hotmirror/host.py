@@ -79,8 +79,14 @@ def as_root(command, doing, environment=None, **options):
 
 def install_missing(needed=None):
     """Install what this machine lacks; says what, needs apt and root."""
-    packages = sorted({package for program, package in (needed or NEEDED).items()
-                       if not find(program)})
+    if any(not find(program) for program in (needed or NEEDED)):
+        from . import cache
+        with cache.lock("packages"):
+            _install(needed or NEEDED)
+
+
+def _install(needed):
+    packages = sorted({package for program, package in needed.items() if not find(program)})
     if not packages:
         return
     doing = "installing " + " ".join(packages)
@@ -91,7 +97,7 @@ def install_missing(needed=None):
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     as_root(["apt-get", "-qq", "update"], "apt-get update", quiet)
     as_root(["apt-get", "-qq", "-y", "--no-install-recommends", "install", *packages], doing, quiet)
-    missing = [program for program in (needed or NEEDED) if not find(program)]
+    missing = [program for program in needed if not find(program)]
     if missing:
         raise Stop(f"{doing} did not bring {' '.join(missing)}", "install it by hand")
 
@@ -125,9 +131,13 @@ def cpus():
     return len(os.sched_getaffinity(0))
 
 
+def available_mb():
+    with open("/proc/meminfo", encoding="ascii") as info:
+        return int(re.search(r"MemAvailable:\s+(\d+)", info.read()).group(1)) // 1024
+
+
 def check_memory(guest_mb):
     """QEMU would be killed half-way; say so before."""
-    with open("/proc/meminfo", encoding="ascii") as info:
-        available = int(re.search(r"MemAvailable:\s+(\d+)", info.read()).group(1)) // 1024
+    available = available_mb()
     if available < 1024:
         warn(f"only {available} MB of memory are available; the guest may use up to {guest_mb} MB")

@@ -36,6 +36,12 @@ class ProgramRun:
     ending: tuple = None       # ("code", 0), ("signal", 9), ("timeout", 0), ("stuck", pid)
     complaint: str = ""        # what is wrong with the program beside its tests
 
+    def __post_init__(self):
+        self.planned = None if self.program.tests is None else frozenset(self.program.tests)
+
+    def is_planned(self, name):
+        return self.planned is None or name in self.planned
+
     def missing(self):
         if self.program.tests is not None:
             return [name for name in self.program.tests if name not in self.tests]
@@ -174,6 +180,8 @@ class Judge:
             test.detail = f"kernel: {accused}" + (f"; {result.detail}" if result.detail else "")
         if result.name in run.tests:
             test.status, test.detail = FAIL, "reported twice"
+        elif not run.is_planned(result.name):
+            test.status, test.detail = FAIL, "reported, but not planned"
         run.tests[result.name] = test
         self.listener.tested(run, test)
 

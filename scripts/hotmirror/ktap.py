@@ -11,6 +11,8 @@ RUN = re.compile(r"^#\s+RUN\s+(\S+)")
 NOISE = re.compile(r"^#\s+(RUN|OK|FAIL|SKIP)\s|^# (Starting|Totals|PASSED|FAILED)\b|^#\s*$")
 EXPLAINS = re.compile(r"Expected|terminated|exited|Failed|error|signal|timeout", re.I)
 
+FACTS = "race: "               # a note of figures, for scripts/races
+
 PASS, FAIL, SKIP, XFAIL, MISSING = "pass", "fail", "skip", "xfail", "missing"
 
 
@@ -78,4 +80,5 @@ class Output:
 
 def explain(notes):
     """The note that says best why a test failed."""
+    notes = [note for note in notes if not note.startswith(FACTS)]
     return next((note for note in notes if EXPLAINS.search(note)), notes[-1] if notes else "")

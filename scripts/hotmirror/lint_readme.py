@@ -43,9 +43,7 @@ def _listed(b, where, kernel):
             texts[name := line[3:]] = []
         elif texts:
             texts[name].append(line)
-    return {name: collection.parse_list("\n".join(lines))
-            if lines and lines[0].startswith(collection.HEADER) else ()
-            for name, lines in texts.items()}, []
+    return {name: collection.parse("\n".join(lines))[0] or () for name, lines in texts.items()}, []
 
 
 def patterns(text):

@@ -13,6 +13,7 @@ from .say import Stop, colour, say
 
 OWNED = ("results.ktap", "console.log", "kernel.log", "summary.json", "what-was-run.json")
 OWNED_DIRECTORIES = ("kmsg", "programs")
+GUESTS = ("guest-1", "guest-2")                # of a run in two guests: each one's OUT
 MARK = ".hotmirror-out"
 NOTES_SHOWN = 12
 
@@ -25,8 +26,9 @@ def prepare(path):
     if path.exists() and any(path.iterdir()) and not (path / MARK).exists():
         raise Stop(f"OUT={path} holds files that are not ours", "name an empty or a new directory")
     try:
-        for name in OWNED_DIRECTORIES:
+        for name in OWNED_DIRECTORIES + GUESTS:
             shutil.rmtree(path / name, ignore_errors=True)
+        for name in OWNED_DIRECTORIES:
             (path / name).mkdir(parents=True)
         for name in OWNED:
             (path / name).unlink(missing_ok=True)
@@ -34,6 +36,11 @@ def prepare(path):
     except OSError as error:
         raise Stop(f"OUT={path} cannot be written: {error.strerror}", "name another directory") from error
     return path
+
+
+def say_verdict(word, cause):
+    shade = {"pass": "32", "fail": "31"}.get(word, "33")
+    say(colour(shade, word.upper()) + (f": {cause}" if cause else ""))
 
 
 def safe(name):
@@ -103,8 +110,7 @@ class Report:
         totals = verdict.counts(judge.tests)
         for note in judge.notes:
             say(f"note: {note}")
-        shade = {"pass": "32", "fail": "31"}.get(found.word, "33")
-        say(colour(shade, found.word.upper()) + (f": {found.cause}" if found.cause else ""))
+        say_verdict(found.word, found.cause)
         self.line(closing(totals))
         self.ktap.close()
 
@@ -138,19 +144,19 @@ def write_files(out, judge, found, ending, facts):
         "tests": [{"name": test.name, "status": test.status, "ms": test.ms, "detail": test.detail}
                   for test in judge.tests],
     }
-    _write_json(out / "summary.json", summary)
+    write_json(out / "summary.json", summary)
     facts["finished"] = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    _write_json(out / "what-was-run.json", facts)
+    write_json(out / "what-was-run.json", facts)
 
 
 def write_stop(out, stop, kernel):
     """A summary for a run that ended before there was anything to judge."""
-    _write_json(out / "summary.json", {
+    write_json(out / "summary.json", {
         "verdict": "unknown", "cause": stop.what, "kernel": kernel, "accel": None, "boot_ms": 0,
         "counts": verdict.counts([]), "tests": []})
 
 
-def _write_json(path, value):
+def write_json(path, value):
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8",
                     errors="replace")
 

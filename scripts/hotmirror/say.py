@@ -23,19 +23,30 @@ def colour(code, text):
     return text
 
 
+def _line(text):
+    """In one piece: others write lines, too."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def say(text):
     """One line of progress, with the time since the start."""
     elapsed = colour("2", f"[{time.monotonic() - START:6.1f} s]")
-    print(f"{elapsed} {text}", file=sys.stderr, flush=True)
+    _line(f"{elapsed} {text}")
+
+
+def label(name, line):
+    """A line of somebody else's stderr, with the name of who wrote it."""
+    _line(f"{colour('2', name + ':')} {line.rstrip()}")
 
 
 def warn(text):
-    print(colour("33", f"hotmirror: warning: {text}"), file=sys.stderr, flush=True)
+    _line(colour("33", f"hotmirror: warning: {text}"))
 
 
 def complain(stop):
     remedy = f"; {stop.remedy}" if stop.remedy else ""
-    print(colour("31", f"hotmirror: error: {stop.what}{remedy}"), file=sys.stderr, flush=True)
+    _line(colour("31", f"hotmirror: error: {stop.what}{remedy}"))
 
 
 def _terminated(number, _):

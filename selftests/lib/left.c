@@ -10,7 +10,8 @@
 
 __u32 hm_objects(const struct hotmirror_query *q)
 {
-	return q->controls + q->devices + q->files + q->ranges + q->pins;
+	return q->controls + q->devices + q->files + q->ranges + q->pins +
+	       q->gates;
 }
 
 int hm_books_open(struct hm_books *b)
@@ -83,6 +84,7 @@ static const struct row {
 	size_t offset, size;
 } rows[] = {
 	U32("control files", q.controls),
+	U32("gate files", q.gates),
 	U32("instances", q.devices),
 	U32("instance files", q.files),
 	U32("mirrored ranges (notifier subscriptions)", q.ranges),

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Commands that run side by side: who said what, and an end for all of them."""
+
+import contextlib
+import subprocess
+import threading
+
+from . import build, host
+from .say import label
+
+NEED_MB = 6 << 10              # two guests, of which each touches 1 to 2 GiB, and what builds for them
+END_SECONDS = 15               # a guest is ended within ten
+
+_running, _ended, _lock = set(), threading.Event(), threading.Lock()
+
+
+def default_jobs():
+    return 2 if host.cpus() > 1 and host.available_mb() >= NEED_MB else 1
+
+
+def run(command, name, output=None, take=None):
+    """A command to its end, its status. Its stdout goes to a file, or each line to take();
+    each line of its stderr to ours, with the name."""
+    with _lock:
+        if _ended.is_set():
+            return 130
+        process = subprocess.Popen(command, cwd=build.TOP, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE if take else output,
+                                   stderr=subprocess.PIPE, text=True, errors="replace")
+        _running.add(process)
+    with process:
+        labels = threading.Thread(target=lambda: [label(name, line) for line in process.stderr])
+        labels.start()
+        for line in process.stdout if take else ():
+            take(line)
+        labels.join()
+    with _lock:
+        _running.discard(process)
+    return process.returncode
+
+
+def _end_all():
+    """Nothing new begins, and what runs is asked to end, then made to."""
+    with _lock:
+        _ended.set()
+        running = list(_running)
+    for process in running:
+        process.terminate()
+    for process in running:
+        try:
+            process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextlib.contextmanager
+def ended_with(pool):
+    """An interruption ends what runs in the pool, too."""
+    try:
+        yield
+    except BaseException:
+        _end_all()
+        pool.shutdown(cancel_futures=True)
+        raise
