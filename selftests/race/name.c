@@ -27,6 +27,10 @@ const struct race_op *race_op_nr(int i)
 		{ race_ops_device, race_nr_ops_device },
 		{ race_ops_cpu, race_nr_ops_cpu },
 		{ race_ops_map, race_nr_ops_map },
+		{ race_ops_mm, race_nr_ops_mm },
+		{ race_ops_file, race_nr_ops_file },
+		{ race_ops_uffd, race_nr_ops_uffd },
+		{ race_ops_process, race_nr_ops_process },
 		{ race_ops_away, race_nr_ops_away },
 	};
 
