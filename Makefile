@@ -3,7 +3,7 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest check check-deep bench distclean clean-cache
+.PHONY: help kselftest races flake check check-deep bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
 export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW
@@ -14,6 +14,10 @@ help:
 	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
 	@echo '                  kernel tree, or running (this very machine; read README.md first)'
 	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
+	@echo 'make races [KERNEL=k] [RACES=default|all] [TESTS="race.glob ..."] [OUT=dir]'
+	@echo '                  run the schedules: coverage by pair and memory as text and as a heat map'
+	@echo 'make flake [KERNEL=k] [OUT=dir]'
+	@echo '                  the default schedules 20 times, every verdict compared'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
 	@echo 'make check-deep   the long part: 1,000 replugs, the model of invalidations from many seeds'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
@@ -27,6 +31,12 @@ help:
 
 kselftest:
 	@scripts/need-python scripts/kselftest
+
+races:
+	@scripts/need-python scripts/races
+
+flake:
+	@scripts/need-python scripts/flake
 
 check:
 	@scripts/need-python scripts/check

@@ -44,6 +44,20 @@ class Collection:
     installed: Path            # what goes to the guest
     framework: Path            # kselftest/ of the framework, for scripts
     programs: list
+    in_guest: bool = True      # the programs are for the guest's tree
+
+    def knows(self, program, name):
+        """Is it the name of a test that -l of the program leaves out?"""
+        doing = f"asking {program.name} for {name}"
+        try:
+            if self.in_guest:
+                guest.in_tree([f"/payload/t/{program.name}", "--explain", name], doing,
+                              [(self.installed, "t", "ro")])
+            else:
+                host.run([self.installed / program.name, "--explain", name], doing)
+        except Stop:
+            return False
+        return True
 
 
 def parse_list(text):
@@ -153,24 +167,25 @@ def load(kernel, directory):
     built = cache.entry("tests", key, make)
     name = "hotmirror" if directory == build.TOP / "selftests" else directory.name
     return Collection(name, built / "install",
-                      kernel.source / "tools/testing/selftests/kselftest", _programs(built))
+                      kernel.source / "tools/testing/selftests/kselftest", _programs(built), not kernel.running)
 
 
 def guest_part(kernel):
     return os.uname().nodename if kernel.running else guest.tree_key()
 
 
-def select(programs, globs, choice=names.Choice()):
+def select(programs, globs, choice=names.Choice(), knows=lambda program, name: False):
     """The programs, reduced to the tests that match one of the globs over full names.
 
     Of programs that list names also to the choice's tier and shard; the others are dealt
-    to the shards one by one. Those that list names come last: they take longest.
+    to the shards one by one. Those that list names come last: they take longest. knows():
+    see names.pick().
     """
     spelt = {full: glob for glob in globs for full in names.spellings(glob)}
     used, chosen, listing = set(), [], []
     for program in programs:
         if program.lists_names:
-            listing.append(names.pick(program, spelt, choice, used))
+            listing.append(names.pick(program, spelt, choice, used, knows))
         else:
             chosen.append(_pick(program, spelt, used) if spelt else program)
     unused = [glob for glob in globs if glob not in used]

@@ -68,7 +68,8 @@ class Output:
         began = RUN.match(line)
         if plan:
             self.plan = int(plan.group(1))
-            self.skip_all = (plan.group(2) or "no reason given") if not self.plan else None
+            skipped = not self.plan and plan.group(2) is not None
+            self.skip_all = (plan.group(2) or "no reason given") if skipped else None
         elif line.startswith("Bail out!"):
             self.bail = line.removeprefix("Bail out!").strip() or "no reason given"
         elif began:

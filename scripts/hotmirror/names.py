@@ -100,20 +100,34 @@ def residuals(glob, start):
     return sorted(states)
 
 
-def pick(program, globs, given, used):
-    """The program with what is chosen of it, or None. globs: {spelling: what the user wrote}."""
+def pick(program, globs, given, used, knows):
+    """The program with what is chosen of it, or None. globs: {spelling: what the user wrote}.
+
+    knows(program, name): is that a name, too? Of schedules with many gates or sides there
+    are too many for a list.
+    """
     chosen, passed = list(zip(program.tests, program.tiers)), []
+    more = [name for name in _whole_names(program, globs) if knows(program, name)]
+    used.update(asked for glob, asked in globs.items() if glob.removeprefix(program.prefix + ":") in more)
     if globs:
         chosen, passed = _matching(chosen, program.prefix + ":", globs, used)
     if given.tier_1_only(globs):
         chosen = [(name, tier) for name, tier in chosen if tier == 1]
-    chosen = given.part(chosen)
+    chosen = given.part(chosen) + [(name, 0) for name in more]
+    passed += more
     if not chosen:
         return None
     limit = STARTUP_SECONDS + round(SECONDS_EACH * len(chosen) * given.repeat)
     return replace(program, tests=tuple(name for name, _ in chosen),
                    tiers=tuple(tier for _, tier in chosen),
                    arguments=given.arguments(passed), timeout=max(program.timeout, limit))
+
+
+def _whole_names(program, globs):
+    """What the globs name without a wildcard and -l does not."""
+    start, listed = program.prefix + ":", frozenset(program.tests)
+    return [name for glob in globs if glob.startswith(start + SHORT) and not re.search(r"[*?[|]", glob)
+            for name in [glob.removeprefix(start)] if name not in listed]
 
 
 def _matching(listed, start, globs, used):

@@ -80,6 +80,20 @@ def short_form_and_bar_name_schedules():
 
 
 @case
+def name_that_is_not_listed_is_asked_for():
+    """Only a whole one; shards and tiers are of lists."""
+    def knows(program, name):
+        equal("race.a+b@x:one,B=two", name, "what is asked for")
+        return True
+
+    picked = collection.select([LISTED], ["race.a|b@x:one,B=two", "race.a+c*"], names.Choice("default", (1, 1)), knows)
+    equal([((*LISTED.tests[2:], "race.a+b@x:one,B=two"),
+            ("-g", "race.a+c*", "-g", "race.a+b@x:one,B=two", "--tier", "1", "--shard", "1/1"))],
+          [(program.tests, program.arguments) for program in picked], "plan")
+    stopped(select, ["race.a+b@x:one,B=two"], says="matches no test")
+
+
+@case
 def shards_are_a_partition():
     """Every schedule and every program is in one shard, none in two."""
     seen = [program.full(name) for shard in ((1, 2), (2, 2)) for program in select([], races="all", shard=shard)
@@ -142,13 +156,13 @@ def results(*options, environment=None):
 
 @case
 def schedules_in_a_guest():
-    """One of each result, by the short form and by a full name."""
+    """One of each result, by the short form and by a full name; and a name that -l leaves out."""
     run, summary, tests, _ = results(
         "--tests", "race.read|munmap@anon:step.[01] race.pin+fork@dax-pte:step.1 "
-                   "hotmirror_race:race.write+munmap@thp:step.1",
+                   "hotmirror_race:race.write+munmap@thp:step.1 race.read|fork@thp:step.1,B=step.2",
         "--env", "RACE_BROKEN=race.read+munmap@anon:step.1")
     equal({RACE + "race.read+munmap@anon:step.0": "pass", RACE + "race.read+munmap@anon:step.1": "fail",
-           RACE + "race.write+munmap@thp:step.1": "xfail", RACE + "race.pin+fork@dax-pte:step.1": "skip"},
+           RACE + "race.write+munmap@thp:step.1": "xfail", RACE + "race.read+fork@thp:step.1,B=step.2": "pass", RACE + "race.pin+fork@dax-pte:step.1": "skip"},
           tests, "statuses")
     equal((1, f"{RACE}race.read+munmap@anon:step.1: page 0: neither AB nor BA"),
           (run.returncode, summary["cause"]), "verdict")

@@ -202,6 +202,34 @@ def program_reporting_twice_fails():
 
 
 @case
+def result_that_nobody_planned_fails():
+    records = list(GOOD)
+    records.insert(9, "out ok 3 c")
+    judge, found = judged([PROG], lines(*records))
+    equal("fail", found.word, "verdict")
+    equal({"prog:a": "pass", "prog:b": "pass", "prog:c": "fail"}, statuses(judge), "statuses")
+
+
+@case
+def plan_of_nothing_is_no_skip():
+    """A program that was to run tests and selected none has not skipped them."""
+    for plan, expected in (("1..0", "missing"), ("1..0 # SKIP no module", "skip")):
+        records = [*GOOD[:6], f"out {plan}", *GOOD[9:]]
+        judge, _ = judged([PROG], lines(*records))
+        equal({"prog:a": expected, "prog:b": expected},
+              {name: status for name, status in statuses(judge).items() if name != "prog:exit"}, plan)
+
+
+@case
+def figures_do_not_explain_a_failure():
+    """The note of facts has any words; the one behind it says why."""
+    output = ktap.Output()
+    for line in ("# race: class=anon outcome=error", "# page 0: neither"):
+        output.feed(line)
+    equal("page 0: neither", output.feed("not ok 1 race.a").detail, "detail")
+
+
+@case
 def globs_pick_by_full_name():
     programs = [PROG, Program("script.sh")]
     picked = collection.select(programs, ["prog:b"])

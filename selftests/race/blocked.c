@@ -15,48 +15,97 @@
 #include "race.h"
 
 struct wait_point {
-	const char *function;		/* in the stack */
-	const char *caller;		/* somewhere behind it; NULL: anybody */
+	const char *function;		/* how the name of the function begins */
+	bool anywhere;			/* in the stack; else its first line */
 	const char *name;
 };
 
-/* The first that fits; a gate first, because it can be anywhere. */
+/*
+ * The first that fits. The stack of a sleeping task begins behind the locking functions
+ * themselves (they are in .sched.text), so a lock is known by who takes it.
+ */
 static const struct wait_point wait_points[] = {
-	{ "hotmirror_gate_hold", NULL, "gate" },
-	{ "hotmirror_unplug_wait", NULL, "unplug" },
-	{ "handle_userfault", NULL, "userfaultfd" },
-	{ "mmu_interval_read_begin", NULL, "notifier" },
-	{ "mmu_interval_notifier_remove", NULL, "notifier" },
-	{ "migration_entry_wait", NULL, "migration entry" },
-	{ "softleaf_entry_wait", NULL, "migration entry" },
-	{ "folio_wait_bit", NULL, "folio lock" },
-	{ "__folio_lock", NULL, "folio lock" },
-	{ "mutex_lock", "hotmirror_", "driver lock" },
-	{ "hotmirror_lock", NULL, "driver lock" },
-	{ "hugetlb_", "mutex_lock", "hugetlb fault mutex" },
-	{ "mutex_lock", "hugetlb_", "hugetlb fault mutex" },
-	{ "rwsem_down", "anon_vma", "anon_vma" },
-	{ "rwsem_down", "rmap_walk", "rmap" },
-	{ "rwsem_down", "unmap_mapping", "i_mmap" },
-	{ "rwsem_down", "i_mmap", "i_mmap" },
-	{ "rwsem_down", "hugetlb_vma_lock", "hugetlb vma lock" },
-	{ "rwsem_down", "truncate", "i_rwsem" },
-	{ "rwsem_down", "fallocate", "i_rwsem" },
-	{ "rwsem_down", NULL, "mmap_lock" },
-	{ "__vma_start_write", NULL, "vma lock" },
-	{ "__vma_enter_locked", NULL, "vma lock" },
-	{ "__vma_start_exclude_readers", NULL, "vma lock" },
-	{ "userfaultfd_", "mmap_changing", "userfaultfd" },
+	{ "hotmirror_gate_", true, "gate" },
+	{ "hotmirror_unplug_wait", true, "unplug" },
+	{ "handle_userfault", true, "userfaultfd" },
+	{ "mmu_interval_read_begin", false, "notifier" },
+	{ "mmu_interval_notifier_", false, "notifier" },
+	{ "migration_entry_wait", true, "migration entry" },
+	{ "softleaf_entry_wait", true, "migration entry" },
+	{ "folio_wait_bit", false, "folio lock" },
+	{ "__folio_lock", false, "folio lock" },
+	{ "hotmirror_walk", false, "mmap_lock" },
+	{ "hotmirror_migrate", false, "mmap_lock" },
+	{ "hotmirror_", false, "driver lock" },
+	{ "hugetlb_", false, "hugetlb lock" },
+	{ "folio_lock_anon_vma", false, "anon_vma" },
+	{ "rmap_walk_anon", false, "anon_vma" },
+	{ "anon_vma_", false, "anon_vma" },
+	{ "__anon_vma_prepare", false, "anon_vma" },
+	{ "unlink_anon_vmas", false, "anon_vma" },
+	{ "__folio_split", false, "anon_vma" },
+	{ "__rmap_walk_file", false, "i_mmap" },
+	{ "rmap_walk_file", false, "i_mmap" },
+	{ "unmap_mapping_", false, "i_mmap" },
+	{ "unlink_file_vma", false, "i_mmap" },
+	{ "vma_prepare", false, "i_mmap" },
+	{ "take_rmap_locks", false, "i_mmap" },
+	{ "shmem_fallocate", false, "i_rwsem" },
+	{ "ext4_", false, "i_rwsem" },
+	{ "do_truncate", false, "i_rwsem" },
+	{ "__vma_start_write", false, "vma lock" },
+	{ "__vma_start_exclude", false, "vma lock" },
+	{ "__vma_enter_locked", false, "vma lock" },
+	{ "__vm_munmap", false, "mmap_lock" },
+	{ "vm_mmap_pgoff", false, "mmap_lock" },
+	{ "do_mprotect_pkey", false, "mmap_lock" },
+	{ "madvise_", false, "mmap_lock" },
+	{ "do_madvise", false, "mmap_lock" },
+	{ "do_mremap", false, "mmap_lock" },
+	{ "__do_sys_mremap", false, "mmap_lock" },
+	{ "__x64_sys_mremap", false, "mmap_lock" },
+	{ "do_mlock", false, "mmap_lock" },
+	{ "__do_sys_m", false, "mmap_lock" },
+	{ "dup_mm", false, "mmap_lock" },
+	{ "exit_mm", false, "mmap_lock" },
+	{ "lock_mm_and_find_vma", false, "mmap_lock" },
+	{ "do_user_addr_fault", false, "mmap_lock" },
+	{ "__get_user_pages", false, "mmap_lock" },
+	{ "__gup_longterm", false, "mmap_lock" },
+	{ "get_user_pages", false, "mmap_lock" },
+	{ "gup_fast_fallback", false, "mmap_lock" },
+	{ "pin_user_pages", false, "mmap_lock" },
+	{ "userfaultfd_", false, "mmap_lock" },
+	{ "mfill_", false, "mmap_lock" },
+	{ "move_pages", false, "mmap_lock" },
+	{ "process_vm_rw", false, "mmap_lock" },
+	{ "__access_remote_vm", false, "mmap_lock" },
+	{ "do_pages_move", false, "mmap_lock" },
+	{ "hpage_collapse", false, "mmap_lock" },
+	{ "collapse_huge_page", false, "mmap_lock" },
+	{ "unmerge_and_remove", false, "mmap_lock" },
+	{ "ksm_madvise", false, "mmap_lock" },
 };
+
+/* Lines look like "[<0>] __vm_munmap+0x81/0x170". */
+static bool begins(const char *line, const char *function)
+{
+	const char *name = strchr(line, ']');
+
+	return name && !strncmp(name + 2, function, strlen(function));
+}
 
 static const char *wait_point(const char *stack)
 {
 	for (size_t i = 0; i < sizeof(wait_points) / sizeof(wait_points[0]); i++) {
 		const struct wait_point *w = &wait_points[i];
-		const char *at = strstr(stack, w->function);
+		const char *line = stack;
 
-		if (at && (!w->caller || strstr(stack, w->caller)))
-			return w->name;
+		do {
+			if (begins(line, w->function))
+				return w->name;
+			line = strchr(line, '\n');
+		} while (w->anywhere && line && *++line);
 	}
 	return NULL;
 }

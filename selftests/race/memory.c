@@ -172,7 +172,7 @@ int race_map_at(char *at, size_t length, char token)
 
 const struct race_memory race_memories[] = {
 	ANY("anon", PLAIN, "anonymous memory, 4 pages", ANON, race_build_anon, 0),
-	ANY("anon", MISSING, "anonymous memory", ANON, race_build_anon, 0),
+	ANY("anon", MISSING, "anonymous memory", ANON | THIN, race_build_anon, 0),
 	ANY("anon", WP, "anonymous memory", ANON | THIN, race_build_anon, 0),
 	ANY("anon", POISON, "anonymous memory", ANON | THIN, race_build_anon, 0),
 	ANY("anon", RWP, "anonymous memory", ANON | THIN, race_build_anon, 0),

@@ -198,6 +198,20 @@ unsigned int race_state(const struct race_schedule *s)
 	return state;
 }
 
+/* Beside plain anonymous memory the part of userfaultfd is raced over where it matters. */
+static bool userfault_matters(const struct race_schedule *s)
+{
+	if ((s->memory->flags & ~(MEM_USERFAULT | MEM_THIN)) == MEM_ANON)
+		return true;
+	for (int i = 0; i < s->sides; i++)
+		if (s->op[i]->flags & OP_UFFD)
+			return true;
+	for (int i = 0; i < s->gates; i++)
+		if (s->hold[i].gate->flags & (GATE_UFFD | GATE_FAULTS))
+			return true;
+	return !s->gates;
+}
+
 const char *race_impossible(const struct race_schedule *s)
 {
 	unsigned int memory = s->memory->flags, all = 0;
@@ -215,9 +229,16 @@ const char *race_impossible(const struct race_schedule *s)
 		return "no operation of the device is in it";
 	if (s->sides == 2 && devices == 2)
 		return "both are operations of one device: its second one is a device of its own";
-	for (int i = 0; i < s->gates; i++)
+	if (all & OP_SECOND && memory & MEM_THIN)
+		return "the second device on this memory is like the first";
+	for (int i = 0; i < s->gates; i++) {
 		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";
+		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
+			return "what happens at this gate does not depend on the memory: see anon";
+	}
+	if (memory & MEM_USERFAULT && !userfault_matters(s))
+		return "userfaultfd has no part in it: see the memory without";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
 		return "a process that exits is not held (design, section 5)";
 	return NULL;

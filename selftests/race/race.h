@@ -85,10 +85,11 @@ struct race_outcome {
 #define OP_SLOW		(1U << 16)	/* milliseconds: waits for a grace period or a thread */
 #define OP_SECOND	(1U << 17)	/* through the second device */
 #define OP_UFFD		(1U << 18)	/* resolves or changes userfaultfd state */
-#define OP_EVICTS	(1U << 19)	/* unplug that brings device pages home */
-#define OP_SPLITS	(1U << 20)	/* invalidates only where it splits a PMD */
-#define OP_WIDENS	(1U << 21)	/* gives rights: the memory is read-only before */
-#define OP_RECLAIMS	(1U << 22)	/* invalidates what can be written to swap */
+#define OP_EVICTS	(1U << 19)	/* unplug up to the end: brings device pages home */
+#define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
+#define OP_SPLITS	(1U << 21)	/* invalidates only where it splits a PMD */
+#define OP_WIDENS	(1U << 22)	/* gives rights: the memory is read-only before */
+#define OP_RECLAIMS	(1U << 23)	/* invalidates what reclaim or migration can have */
 
 /* Of a memory. */
 #define MEM_ANON	(1U << 0)
@@ -125,6 +126,7 @@ struct race_outcome {
 #define GATE_MMAP	(1U << 7)	/* mmap_lock is held for reading there */
 #define GATE_NONE	(1U << 8)	/* of the explorer: A runs through, no gate */
 #define GATE_SAME	(1U << 9)	/* what B meets there is the same on all memory */
+#define GATE_FAULTS	(1U << 10)	/* a page fault is about to be taken there */
 
 struct race_run;
 struct race_setup;

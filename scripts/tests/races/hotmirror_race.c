@@ -50,37 +50,55 @@ static bool is_chosen(int number)
 	return hit && (!chosen.tier || chosen.tier == tier_of(number));
 }
 
-static int select_tests(int *tests)
+/* Known, but not listed: any name of the list with another gate behind it. */
+static bool is_deeper(const char *name)
+{
+	size_t length = strcspn(name, ",");
+	char listed[NAME_SIZE];
+
+	for (int number = 0; name[length] && number < TOTAL; number++) {
+		name_of(number, listed);
+		if (strlen(listed) == length && !strncmp(listed, name, length))
+			return true;
+	}
+	return false;
+}
+
+static int select_tests(char (*tests)[NAME_SIZE])
 {
 	int hits = 0, count = 0;
 
 	for (int number = 0; number < TOTAL; number++)
 		if (is_chosen(number) && hits++ % chosen.shards == chosen.shard - 1)
-			tests[count++] = number;
+			name_of(number, tests[count++]);
+	for (int i = 0; i < chosen.nr_globs; i++)
+		if (is_deeper(chosen.globs[i]))
+			snprintf(tests[count++], NAME_SIZE, "%s", chosen.globs[i]);
 	return count;
 }
 
-/* 0 passed, 1 failed, 2 an expected failure, 4 skipped */
-static int run_one(int number, int result)
+static bool is_like(const char *name, const char *glob)
 {
-	const char *memory = memories[number / STEPS % COUNT(memories)];
-	const char *broken = getenv("RACE_BROKEN");
-	char name[NAME_SIZE];
+	return glob && !fnmatch(glob, name, 0);
+}
 
-	name_of(number, name);
+/* 0 passed, 1 failed, 2 an expected failure, 4 skipped */
+static int run_one(const char *name, int result)
+{
+	const char *memory = strchr(name, '@') + 1;
+
 	printf("# RUN           %s ...\n", name);
-	if (!strncmp(name, "race.pin", 8) && !strcmp(memory, "dax-pte")) {
+	if (is_like(name, "race.pin+*@dax-pte:*")) {
 		printf("ok %d %s # SKIP unreachable: a pin finds dax-pte\n", result, name);
 		return 4;
 	}
-	printf("# race: class=%s blocked=%s us=%d ", memory,
-	       strstr(name, "fork") ? "mmap_lock" : "-", 1000 * chosen.repeat);
-	printf("orders=AB,BA took=%s\n", number % 2 ? "AB" : "BA");
-	if (broken && !fnmatch(broken, name, 0)) {
+	printf("# race: class=%.*s blocked=%s us=%d took=0\n", (int)strcspn(memory, ":"), memory,
+	       is_like(name, "*+fork@*") ? "mmap_lock" : "no", 1000 * chosen.repeat);
+	if (is_like(name, getenv("RACE_BROKEN"))) {
 		printf("# page 0: neither AB nor BA\nnot ok %d %s\n", result, name);
 		return 1;
 	}
-	if (!strcmp(name, "race.write+munmap@thp:step.1")) {
+	if (is_like(name, "race.write+munmap@thp:step.1")) {
 		printf("ok %d %s # XFAIL a kernel bug of the stand-in\n", result, name);
 		return 2;
 	}
@@ -90,7 +108,8 @@ static int run_one(int number, int result)
 
 static int run_all(void)
 {
-	int tests[TOTAL], seen[5] = {}, count = select_tests(tests);
+	static char tests[TOTAL + COUNT(chosen.globs)][NAME_SIZE];
+	int seen[5] = {}, count = select_tests(tests);
 
 	printf("TAP version 13\n1..%d\n", count);
 	for (int i = 0; i < count; i++)
@@ -112,22 +131,26 @@ static int list(void)
 	return 0;
 }
 
-static int about(const char *option, const char *wanted)
+static bool is_listed(const char *wanted)
 {
-	char name[NAME_SIZE];
+	char name[NAME_SIZE] = "";
 
-	for (int number = 0; number < TOTAL; number++) {
+	for (int number = 0; number < TOTAL && strcmp(name, wanted); number++)
 		name_of(number, name);
-		if (strcmp(name, wanted))
-			continue;
-		if (!strcmp(option, "--reproducer"))
-			printf("int main(void) { return 0; } /* %s */\n", name);
-		else
-			printf("%s\nA: runs to the gate\nB: runs\n", name);
-		return 0;
+	return !strcmp(name, wanted);
+}
+
+static int about(const char *option, const char *name)
+{
+	if (!is_listed(name) && !is_deeper(name)) {
+		fprintf(stderr, "%s is no schedule; operations are: read write pin\n", name);
+		return 2;
 	}
-	fprintf(stderr, "%s is no schedule; operations are: read write pin\n", wanted);
-	return 2;
+	if (!strcmp(option, "--reproducer"))
+		printf("int main(void) { return 0; } /* %s */\n", name);
+	else
+		printf("%s\nA: runs to the gate\nB: runs\n", name);
+	return 0;
 }
 
 static int usage(const char *word)
