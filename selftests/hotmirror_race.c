@@ -86,6 +86,7 @@ static void choose_by_name(void)
 static const char *const verdicts[] = {
 	[RACE_PASS] = "pass", [RACE_FAIL] = "fail", [RACE_SKIP] = "skip",
 	[RACE_UNREACHABLE] = "unreachable", [RACE_LOST] = "lost",
+	[RACE_XFAIL] = "xfail",
 };
 
 static void say_facts(const struct race_schedule *s, const struct race_result *r)
@@ -121,6 +122,10 @@ static void report(const char *name, const struct race_schedule *s, const struct
 	case RACE_UNREACHABLE:
 		skip(name, "unreachable: A never came to the gate");
 		break;
+	case RACE_XFAIL:
+		ksft_print_msg("%s\n", r->why);
+		ksft_test_result_xfail("race.%s # XFAIL kernel bug: %s\n", name, race_known(s, r));
+		break;
 	case RACE_FAIL:
 	case RACE_LOST:
 		ksft_print_msg("%s\n", r->why);
@@ -143,7 +148,7 @@ static void run_all(void)
 		printf("#  RUN           race.%s ...\n", name);
 		for (int n = 0; n < options.repeat; n++) {
 			race_engine_run(engine, &chosen[i], &result);
-			if (result.verdict != RACE_PASS)
+			if (result.verdict != RACE_PASS && result.verdict != RACE_XFAIL)
 				break;
 		}
 		report(name, &chosen[i], &result);

@@ -455,6 +455,8 @@ void race_engine_run(struct race_engine *e, const struct race_schedule *s, struc
 	}
 	race(&r, orders);
 	read_log(&r);
+	if (result->verdict == RACE_FAIL && race_known(s, result))
+		result->verdict = RACE_XFAIL;
 	result->us = microseconds() - begin;
 }
 

@@ -239,6 +239,10 @@ const char *race_impossible(const struct race_schedule *s)
 	}
 	if (memory & MEM_USERFAULT && !userfault_matters(s))
 		return "userfaultfd has no part in it: see the memory without";
+	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
+		return "a snapshot sees the moment between fork() and the write";
+	if (all & OP_WIDENS && all & OP_EXCLUDES)
+		return "read-only memory is not made exclusive";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
 		return "a process that exits is not held (design, section 5)";
 	return NULL;

@@ -316,7 +316,7 @@ void race_all(struct race_run *r, int first, int pages, int ret);
 
 /* ---- engine.c: what becomes of a schedule ---- */
 
-enum race_verdict { RACE_PASS, RACE_FAIL, RACE_SKIP, RACE_UNREACHABLE, RACE_LOST };
+enum race_verdict { RACE_PASS, RACE_FAIL, RACE_SKIP, RACE_UNREACHABLE, RACE_LOST, RACE_XFAIL };
 
 struct race_result {
 	enum race_verdict verdict;
@@ -358,6 +358,9 @@ struct race_order {
 };
 int race_judge(const struct race_schedule *s, const struct race_outcome *o,
 	       const struct race_order *orders, int nr, char *why, size_t size);
+
+/* known.c: the kernel bug that explains this failure; NULL: none that is known. */
+const char *race_known(const struct race_schedule *s, const struct race_result *result);
 
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
