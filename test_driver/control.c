@@ -7,6 +7,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include "compat.h"
+#include "core_gate.h"
 #include "gate.h"
 
 static struct hotmirror_instance *
@@ -107,6 +108,7 @@ static const struct hotmirror_ioctl hotmirror_control_ioctls[] = {
 	IOCTL(HOTMIRROR_PLUG, hotmirror_plug, 0, hotmirror_control_plug),
 	IOCTL(HOTMIRROR_UNPLUG, hotmirror_unplug, HOTMIRROR_UNPLUG_LOST,
 	      hotmirror_control_unplug),
+	IOCTL(HOTMIRROR_GATE_CORE, hotmirror_core_gate, 0, hotmirror_core_gate),
 	IOCTL(HOTMIRROR_SETTLE, hotmirror_settle, HOTMIRROR_SETTLE_GONE,
 	      hotmirror_settle),
 };
@@ -150,6 +152,7 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 		hotmirror_unplug_start(inst, HOTMIRROR_GONE);
 		hotmirror_put(inst);
 	}
+	hotmirror_core_release(control);
 	hotmirror_mixed_release(control);
 	kfree(control);
 	hotmirror_count(HOTMIRROR_CONTROLS, -1);

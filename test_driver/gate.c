@@ -99,15 +99,15 @@ static bool hotmirror_gate_is_for_current(struct hotmirror_gate_file *gate)
 }
 
 /**
- * hotmirror_gate_wants - whether a hit by current could be held
+ * hotmirror_gate_wants - whether a hit by current would be counted
  * @gate: the gate
  *
- * A guess, without a lock, for a caller that may not sleep yet.
+ * A guess, without a lock, for a caller to whom a hit is dear: see core_gate.c.
  */
-bool hotmirror_gate_wants(struct hotmirror_gate_file *gate)
+bool notrace hotmirror_gate_wants(struct hotmirror_gate_file *gate)
 {
-	return READ_ONCE(gate->status.state) == HOTMIRROR_GATE_ARMED &&
-	       hotmirror_gate_is_for_current(gate) && !hotmirror_gate_why(gate);
+	return READ_ONCE(gate->status.state) != HOTMIRROR_GATE_IDLE &&
+	       hotmirror_gate_is_for_current(gate);
 }
 
 /*

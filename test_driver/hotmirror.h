@@ -49,6 +49,7 @@ struct hotmirror_control {
 	struct list_head instances;
 	struct inode *inode;		/* the shared one of dax.c; NULL: no mmap() */
 	struct xarray pages;		/* ordinary memory of mixed.c, by page offset */
+	bool core_gates;		/* had some; under the lock of core_gate.c */
 };
 
 struct hotmirror_instance {

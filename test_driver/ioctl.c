@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/uaccess.h>
 #include "compat.h"
+#include "core_gate.h"
 #include "hotmirror.h"
 
 /* Every argument starts like this. */
@@ -99,6 +100,8 @@ int hotmirror_query(struct file *filp, void *arg)
 	if (HOTMIRROR_CAN_URING)
 		query->features |= HOTMIRROR_HAS_URING;
 	query->features |= HOTMIRROR_HAS_GATES;
+	if (HOTMIRROR_CAN_CORE_GATES)
+		query->features |= HOTMIRROR_HAS_CORE_GATES;
 	if (hotmirror_may_sabotage)
 		query->features |= HOTMIRROR_HAS_SABOTAGE;
 	query->page_size = PAGE_SIZE;

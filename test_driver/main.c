@@ -8,6 +8,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include "compat.h"
+#include "core_gate.h"
 #include "hotmirror.h"
 
 #define CREATE_TRACE_POINTS
@@ -70,6 +71,7 @@ static void hotmirror_leave_nothing(void)
 	class_unregister(&hotmirror_class);
 	unregister_chrdev_region(hotmirror_devt, HOTMIRROR_MAX_INSTANCES);
 	hotmirror_arena_exit();
+	hotmirror_core_exit();
 	hotmirror_objects_exit();
 }
 
@@ -83,6 +85,7 @@ static int __init hotmirror_init(void)
 	ret = hotmirror_arena_init(arena);
 	if (ret)
 		goto wq;
+	hotmirror_core_init();
 	ret = hotmirror_register();
 	if (ret)
 		goto arena;

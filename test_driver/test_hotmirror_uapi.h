@@ -5,12 +5,12 @@
  *
  * These kinds of file take these ioctls:
  *
- *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS SETTLE, mmap()
+ *   control   /dev/hotmirror    QUERY PLUG UNPLUG STATUS SETTLE GATE_CORE, mmap()
  *   instance  /dev/hotmirrorN   QUERY STATUS MIRROR UNMIRROR READ WRITE PREFETCH
  *                               ATOMIC SNAPSHOT MIGRATE_TO_DEV MIGRATE_TO_SYS PIN
  *                               UNPIN VERIFY STATS SABOTAGE ENTRIES GATE_OPEN, mmap()
  *                               and poll()
- *   gate      of GATE_OPEN      GATE_ARM GATE_RELEASE GATE_STATUS, poll()
+ *   gate      of GATE_OPEN, _CORE: GATE_ARM GATE_RELEASE GATE_STATUS, poll()
  *
  * Every argument is a struct whose first member is its size as the caller knows
  * it. A shorter struct than the first published one gives EINVAL, a longer one

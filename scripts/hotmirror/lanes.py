@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import threading
 
-from . import build, host
+from . import host
 from .say import label
 
 NEED_MB = 6 << 10              # two guests, of which each touches 1 to 2 GiB, and what builds for them
@@ -18,13 +18,13 @@ def default_jobs():
     return 2 if host.cpus() > 1 and host.available_mb() >= NEED_MB else 1
 
 
-def run(command, name, output=None, take=None):
+def run(command, name, output=None, take=None, cwd=None):
     """A command to its end, its status. Its stdout goes to a file, or each line to take();
     each line of its stderr to ours, with the name."""
     with _lock:
         if _ended.is_set():
             return 130
-        process = subprocess.Popen(command, cwd=build.TOP, stdin=subprocess.DEVNULL,
+        process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.PIPE if take else output,
                                    stderr=subprocess.PIPE, text=True, errors="replace")
         _running.add(process)

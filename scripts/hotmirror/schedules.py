@@ -52,6 +52,8 @@ class Schedules:
     def about(self, option, wanted):
         """(full name, the program's text) for a name that may be abbreviated."""
         wanted = self._spelt(wanted)
+        if wanted in self.names:
+            return wanted, self.answer(option, wanted)
         answer = self.ask(option, wanted)
         if not answer.returncode:
             return wanted, answer.stdout

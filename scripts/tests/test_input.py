@@ -18,14 +18,14 @@ ENDINGS = ["--collection", str(HERE / "endings"), "--driver", str(HERE / "provok
            "--parameters", ""]
 
 
-def kselftest(*options, environment=None, prefix=()):
+def kselftest(*options, environment=None, prefix=(), cwd=None):
     """Run it without make's variables; OUT is a directory that goes away, unless given."""
     keep = {key: value for key, value in os.environ.items()
             if key not in ("KERNEL", "TESTS", "ACCEL", "CPUS", "MEM", "RACES", "REPEAT", "SHARD", "I_KNOW")}
     with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as out:
         os.chmod(out, 0o777)
         return subprocess.run([*prefix, str(SCRIPTS / "kselftest"), *options], check=False, text=True,
-                              capture_output=True, stdin=subprocess.DEVNULL,
+                              capture_output=True, stdin=subprocess.DEVNULL, cwd=cwd,
                               env={**keep, "OUT": out + "/out", **(environment or {})})
 
 

@@ -145,10 +145,11 @@ def characters_of_names_survive_make():
     equal(f"{glob}\n3\n", said, "what the script gets")
 
 
-def results(*options, environment=None):
-    """Run in a guest: (run, OUT's summary, {test: status})."""
+def results(*options):
+    """Run in a guest, with relative paths: (run, OUT's summary, {test: status}, files in OUT)."""
+    here = ["--collection", "races", "--driver", "provoke", "--parameters", ""]
     with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as out:
-        run = kselftest(*GUEST, *options, "--out", out, environment=environment)
+        run = kselftest(*here, *options, "--out", os.path.relpath(out, HERE), cwd=HERE)
         summary = json.loads((Path(out) / "summary.json").read_text())
         kept = {str(p.relative_to(out)) for p in Path(out).rglob("*") if p.is_file()}
     return run, summary, {test["name"]: test["status"] for test in summary["tests"]}, kept
