@@ -97,9 +97,10 @@ static void say_facts(const struct race_schedule *s, const struct race_result *r
 	for (char *c = outcome; *c; c++)
 		if (*c == ' ')
 			*c = '/';
-	ksft_print_msg("race: class=%s verdict=%s blocked=%s us=%ld took=%d unsure=%d outcome=%s\n",
-		       race_class(s), verdicts[r->verdict], r->blocked[0] ? r->blocked : "no", r->us,
-		       r->took, r->verify_unsure, outcome);
+	ksft_print_msg("race: class=%s verdict=%s blocked=%s us=%ld took=%d unsure=%d "
+		       "outcome=%s\n", race_class(s), verdicts[r->verdict],
+		       r->blocked[0] ? r->blocked : "no", r->us, r->took, r->verify_unsure,
+		       outcome);
 }
 
 /* ksft_test_result_skip() has no place for a name. */

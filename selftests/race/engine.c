@@ -33,7 +33,7 @@ static int worker_of(const struct race_schedule *s, int side)
 	return exits && s->op[side]->flags & OP_DEVICE ? RACE_REMOTE : side;
 }
 
-static void fresh_pages(struct race_page *page)
+void race_fresh_pages(struct race_page *page)
 {
 	for (int i = 0; i < RACE_PAGES; i++) {
 		memset(&page[i], '-', sizeof(page[i]));
@@ -57,12 +57,12 @@ int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, 
 
 		w->op = s->op[i];
 		w->side = i;
-		fresh_pages(w->page);
+		race_fresh_pages(w->page);
 		if (w == &e->sh->worker[RACE_REMOTE] && race_session_remote(e))
 			return snprintf(why, size, "no remote process"), -ECHILD;
 		e->used_up |= s->op[i]->flags & OP_UNPLUGS;
 	}
-	fresh_pages(e->sh->look.page);
+	race_fresh_pages(e->sh->look.page);
 	race_call(e, RACE_SETUP, RACE_BUILD);
 	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: setup->ret;
 	if (ret)
@@ -79,9 +79,10 @@ static void look_from_outside(struct race_engine *e)
 	look->pages = e->sh->area.pages;
 	for (int i = 0; i < look->pages; i++) {
 		look->page[i].map = 'G';
-		look->page[i].dev = race_error(hm_read(e->fd[RACE_DEVICE],
-						       e->sh->area.sample + i * hm_page_size(), &word,
-						       sizeof(word)));
+		look->page[i].dev =
+			race_error(hm_read(e->fd[RACE_DEVICE],
+					   e->sh->area.sample + i * hm_page_size(), &word,
+					   sizeof(word)));
 	}
 }
 
@@ -114,7 +115,8 @@ int race_finish(struct race_engine *e, const struct race_schedule *s, bool died,
 	collect(e, s, o);
 	if (!ret) {
 		race_call(e, RACE_SETUP, RACE_CLEAR);
-		ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: e->sh->worker[RACE_SETUP].ret;
+		ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true);
+		ret = ret ?: e->sh->worker[RACE_SETUP].ret;
 	}
 	if (!ret && e->used_up)
 		ret = race_session_replace(e);
@@ -198,35 +200,6 @@ static int arm(struct racing *r)
 	return 0;
 }
 
-/* 0: somebody stands there; 1: the side is done and nobody came; -errno. */
-static int await_gate(struct racing *r, int side, int nr)
-{
-	struct race_engine *e = r->e;
-	bool uffd = r->s->hold[nr].gate->flags & GATE_UFFD;
-	struct pollfd p[] = {
-		{ .fd = uffd ? e->uffd : r->gate[nr], .events = POLLIN },
-		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
-		{ .fd = e->pidfd, .events = POLLIN },
-		{ .fd = uffd ? -1 : e->uffd, .events = POLLIN },
-	};
-	long long deadline = hm_deadline(RACE_LIMIT_MS);
-
-	while (hm_left(deadline)) {
-		poll(p, 4, hm_left(deadline));
-		if (p[0].revents & POLLIN)
-			return 0;
-		if (p[0].revents)
-			p[0].fd = -1;		/* opened for good */
-		if (p[1].revents)
-			return 1;
-		if (p[2].revents)
-			return -ESRCH;
-		if (p[3].revents)
-			race_resolve(e);
-	}
-	return -ETIMEDOUT;
-}
-
 /* The task to look at: that of the side, or a child that it waits for. */
 static enum race_sleep asleep(struct racing *r, int side, const char **where)
 {
@@ -238,31 +211,61 @@ static enum race_sleep asleep(struct racing *r, int side, const char **where)
 	return sleep;
 }
 
-/* Until it is done, or blocked by somebody who stands at a gate. */
-static int run_or_block(struct racing *r, int side)
+static bool holds_uffd(const struct racing *r)
 {
-	long long deadline = hm_deadline(RACE_LIMIT_MS);
+	for (int i = 0; i < r->s->gates; i++)
+		if (r->s->hold[i].gate->flags & GATE_UFFD)
+			return true;
+	return false;
+}
+
+/* Where a side got to. */
+enum got { AT_GATE, DONE, BLOCKED };
+
+static enum got blocked(struct racing *r, const char *where)
+{
+	snprintf(r->result->blocked, sizeof(r->result->blocked), "%s", where);
+	return BLOCKED;
+}
+
+/*
+ * Until the side stands at its gate, is done, or is blocked by somebody who stands at one.
+ * Its page faults are resolved unless one of them is a gate, or somebody is held: then it
+ * is blocked there. -ESRCH: the target is dead; -ETIMEDOUT.
+ */
+static int run_side(struct racing *r, int side, const struct race_hold *hold, int gate)
+{
 	struct race_engine *e = r->e;
+	bool uffd = hold && hold->gate->flags & GATE_UFFD;
+	bool serve = !side && !holds_uffd(r);
 	struct pollfd p[] = {
+		{ .fd = uffd ? e->uffd : gate, .events = POLLIN },
 		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
 		{ .fd = e->pidfd, .events = POLLIN },
+		{ .fd = serve ? e->uffd : -1, .events = POLLIN },
 	};
+	long long deadline = hm_deadline(RACE_LIMIT_MS);
 	const char *where = NULL;
 
 	while (hm_left(deadline)) {
-		poll(p, 2, LOOK_MS);
+		poll(p, 4, LOOK_MS);
+		if (p[0].revents & POLLIN)
+			return AT_GATE;
 		if (p[0].revents)
-			return 0;
+			p[0].fd = -1;		/* opened for good */
 		if (p[1].revents)
+			return DONE;
+		if (p[2].revents)
 			return -ESRCH;
-		if (asleep(r, side, &where) == RACE_BLOCKED) {
-			snprintf(r->result->blocked, sizeof(r->result->blocked), "%s", where);
-			return 0;
-		}
+		if (p[3].revents)
+			race_resolve(e);
+		else if ((side || !hold) && asleep(r, side, &where) == RACE_BLOCKED)
+			return blocked(r, where);
 	}
 	return -ETIMEDOUT;
 }
 
+/* 0; 1: there is no race, because A never came to its gate; -1: failed. */
 static int start_side(struct racing *r, int side)
 {
 	const struct race_hold *hold;
@@ -270,7 +273,7 @@ static int start_side(struct racing *r, int side)
 
 	race_go(r->e, r->s, side);
 	hold = hold_of(r, side, &nr);
-	ret = hold ? await_gate(r, side, nr) : run_or_block(r, side);
+	ret = run_side(r, side, hold, hold ? r->gate[nr] : -1);
 	if (ret == -ESRCH && exits(r->s, side))
 		return 0;
 	if (ret == -ESRCH)
@@ -280,10 +283,10 @@ static int start_side(struct racing *r, int side)
 		return fail(r, hold ? "neither at its gate nor done: see the stacks" :
 			    "unknown wait: asleep at no wait point of the list, see the stacks");
 	}
-	/* Without a gate of A there is no race; one of B may be out of reach after it. */
-	if (ret == 1 && !side)
-		r->result->verdict = RACE_UNREACHABLE;
-	return ret == 1 && !side;
+	if (side || !hold || ret != DONE)
+		return 0;
+	r->result->verdict = RACE_UNREACHABLE;
+	return 1;
 }
 
 static void open_gates(struct racing *r)
@@ -305,7 +308,7 @@ static int join_all(struct racing *r, int started)
 			r->died = true;
 		if (ret == -ETIMEDOUT) {
 			hm_show_tasks(r->e->target);
-			return fail(r, "deadlock: nothing is held and it does not end, see the stacks");
+			return fail(r, "deadlock: nothing is held and it does not end");
 		}
 	}
 	for (int side = 0; side < started; side++)
@@ -326,7 +329,7 @@ static void verify(struct racing *r)
 		if (!ret && v.stale) {
 			char why[128];
 
-			snprintf(why, sizeof(why), "%llu stale device entries, the first of page %lld",
+			snprintf(why, sizeof(why), "%llu stale entries, the first of page %lld",
 				 (unsigned long long)v.stale,
 				 (long long)((char *)v.first - r->e->sh->area.sample) /
 				 (long long)hm_page_size());
@@ -364,16 +367,28 @@ static void nothing_left(struct racing *r)
 	fail(r, why);
 }
 
-static void judge(struct racing *r, const struct race_orders *orders)
+static int explained(struct racing *r, const struct race_orders *orders)
+{
+	struct race_result *result = r->result;
+
+	return race_judge(r->s, &result->outcome, r->e->options.sabotage, orders->order, orders->nr,
+			  result->why, sizeof(result->why));
+}
+
+static void judge(struct racing *r, struct race_orders *orders)
 {
 	struct race_result *result = r->result;
 
 	if (r->e->options.no_order || result->verdict != RACE_PASS)
 		return;
-	result->took = race_judge(r->s, &result->outcome, orders->order, orders->nr, result->why,
-				  sizeof(result->why));
+	result->took = explained(r, orders);
+	if (result->took < 0 && !orders->all &&
+	    !race_orders_more(r->e, r->s, orders, result->why, sizeof(result->why)))
+		result->took = explained(r, orders);
 	if (result->took < 0)
 		result->verdict = RACE_FAIL;
+	else
+		result->why[0] = '\0';
 }
 
 static void give_up(struct racing *r)
@@ -386,7 +401,7 @@ static void give_up(struct racing *r)
 	race_session_replace(r->e);
 }
 
-static void race(struct racing *r, const struct race_orders *orders)
+static void race(struct racing *r, struct race_orders *orders)
 {
 	int side = 0, ret;
 
@@ -433,10 +448,11 @@ static void not_begun(struct race_result *result, int ret)
 	result->verdict = ret == -EOPNOTSUPP ? RACE_SKIP : RACE_FAIL;
 }
 
-void race_engine_run(struct race_engine *e, const struct race_schedule *s, struct race_result *result)
+void race_engine_run(struct race_engine *e, const struct race_schedule *s,
+		     struct race_result *result)
 {
 	struct racing r = { .e = e, .s = s, .result = result };
-	const struct race_orders *orders;
+	struct race_orders *orders;
 	long begin;
 	int ret;
 

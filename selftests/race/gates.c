@@ -7,7 +7,7 @@
 static bool accesses(const struct race_op *op, unsigned int memory)
 {
 	(void)memory;
-	return op->flags & OP_DEVICE && op->flags & OP_POPULATES && op->flags & (OP_READS | OP_WRITES);
+	return op->flags & OP_POPULATES && op->flags & (OP_READS | OP_WRITES);
 }
 
 static bool populates(const struct race_op *op, unsigned int memory)
@@ -42,8 +42,7 @@ static bool migrates(const struct race_op *op, unsigned int memory)
 
 static bool excludes(const struct race_op *op, unsigned int memory)
 {
-	(void)memory;
-	return op->flags & OP_EXCLUDES;
+	return op->flags & OP_EXCLUDES && !(memory & MEM_UFFD_POISON);
 }
 
 static bool pins(const struct race_op *op, unsigned int memory)
@@ -127,7 +126,12 @@ static bool misses(const struct race_op *op, unsigned int memory)
 
 static bool is_write_protected(const struct race_op *op, unsigned int memory)
 {
-	return memory & MEM_UFFD_WP && uses(op) && op->flags & (OP_WRITES | OP_PINS);
+	if (!(memory & MEM_UFFD_WP) || !uses(op))
+		return false;
+	/* mlock() writes only what is copied on write. */
+	if (op->flags & OP_SPLITS && memory & MEM_SHARED)
+		return false;
+	return op->flags & (OP_WRITES | OP_PINS);
 }
 
 static bool is_minor(const struct race_op *op, unsigned int memory)
@@ -173,7 +177,7 @@ const struct race_gate race_gates[] = {
 	GATE("invalidate.done", INVALIDATE_DONE, GATE_SAME | GATE_WARM, notifies,
 	     "the callback is about to return"),
 	GATE("invalidate.between", INVALIDATE_BETWEEN, GATE_WARM | GATE_TWO_PASS, notifies,
-	     "between the two passes of the callback: new entries are stopped, old ones are there"),
+	     "between the two passes: new entries are stopped, old ones are there"),
 	GATE("migrate.begin", MIGRATE_BEGIN, GATE_SAME | GATE_MMAP, migrates, "before migrate_vma_setup()"),
 	GATE("migrate.collected", MIGRATE_COLLECTED, GATE_MMAP, migrates,
 	     "pages are collected and unmapped: migration entries"),
@@ -182,7 +186,8 @@ const struct race_gate race_gates[] = {
 	     "after migrate_vma_pages(), migration entries still there"),
 	GATE("migrate.done", MIGRATE_DONE, GATE_SAME | GATE_MMAP, migrates,
 	     "after migrate_vma_finalize(), mmap_lock still held"),
-	GATE("to_ram.enter", TO_RAM_ENTER, GATE_SAME | GATE_ANY_TASK, fetches, "a fault on a private page began"),
+	GATE("to_ram.enter", TO_RAM_ENTER, GATE_SAME | GATE_ANY_TASK, fetches,
+	     "a fault on a private page has begun"),
 	GATE("to_ram.collected", TO_RAM_COLLECTED, GATE_ANY_TASK, fetches,
 	     "the private page is unmapped: a migration entry"),
 	GATE("to_ram.copied", TO_RAM_COPIED, GATE_FAULTS | GATE_ANY_TASK, fetches, "its contents are copied"),
@@ -193,14 +198,16 @@ const struct race_gate race_gates[] = {
 	     "the CPU has no PTE any more, the folio is locked"),
 	GATE("exclusive.locked", EXCLUSIVE_LOCKED, GATE_SAME | GATE_LOCKED, excludes,
 	     "with the driver lock, the sequence not yet checked"),
-	GATE("exclusive.done", EXCLUSIVE_DONE, GATE_SAME, excludes, "the entry is stored, the folio unlocked"),
+	GATE("exclusive.done", EXCLUSIVE_DONE, GATE_SAME, excludes,
+	     "the entry is stored, the folio unlocked"),
 	GATE("pin.begin", PIN_BEGIN, GATE_SAME, pins, "before get_user_pages()"),
 	GATE("pin.done", PIN_DONE, 0, pins, "after get_user_pages()"),
 	GATE("dax.fault", DAX_FAULT, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
 	     "a fault on device memory, nothing mapped yet"),
 	GATE("dax.inserted", DAX_INSERTED, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
 	     "a fault on device memory, the page is mapped"),
-	GATE("unplug.disabled", UNPLUG_DISABLED, GATE_ANY_TASK, unplugs, "the instance is disabled"),
+	GATE("unplug.disabled", UNPLUG_DISABLED, GATE_ANY_TASK, unplugs,
+	     "the instance is disabled"),
 	GATE("unplug.invalidated", UNPLUG_INVALIDATED, GATE_ANY_TASK, unplugs_further,
 	     "the instance is invalidated"),
 	GATE("unplug.draining", UNPLUG_DRAINING, GATE_ANY_TASK, drains, "the drain begins"),
@@ -208,7 +215,8 @@ const struct race_gate race_gates[] = {
 	     "unplug has unmapped the pages: migration entries"),
 	GATE("evict.copied", EVICT_COPIED, GATE_ANY_TASK, evicts, "their contents are copied"),
 	GATE("evict.moved", EVICT_MOVED, GATE_ANY_TASK, evicts, "after migrate_device_pages()"),
-	{ "uffd.missing", "asleep in handle_userfault(): the page is missing", 0, GATE_UFFD, misses },
+	{ "uffd.missing", "asleep in handle_userfault(): the page is missing", 0, GATE_UFFD,
+	  misses },
 	{ "uffd.wp", "asleep in handle_userfault(): the page is write-protected", 0, GATE_UFFD,
 	  is_write_protected },
 	{ "uffd.minor", "asleep in handle_userfault(): the page is in the file, not mapped", 0,

@@ -160,13 +160,13 @@ int race_parse(const char *name, struct race_schedule *s, char *why, size_t size
 	*s = (struct race_schedule){};
 	if (!strncmp(name, "race.", 5))
 		name += 5;
-	if (strlen(name) >= sizeof(text))
+	if (snprintf(text, sizeof(text), "%s", name) >= (int)sizeof(text))
 		return snprintf(why, size, "the name is too long"), -EINVAL;
-	strcpy(text, name);
 	memory = strchr(text, '@');
 	gates = memory ? strchr(memory, ':') : NULL;
 	if (!memory || !gates)
-		return snprintf(why, size, "a schedule looks like read+munmap@anon:populate.begin"), -EINVAL;
+		return snprintf(why, size,
+				"a schedule looks like read+munmap@anon:populate.begin"), -EINVAL;
 	*memory++ = '\0';
 	*gates++ = '\0';
 	ret = parse_ops(text, s, why, size);

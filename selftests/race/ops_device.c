@@ -61,6 +61,18 @@ static void device_prefetch(struct race_run *r)
 	by_page(r, ret, out.done);
 }
 
+/* hm_access() has no flags; a page each, so that the first bad one is known. */
+static void device_prefetch_w(struct race_run *r)
+{
+	size_t page = hm_page_size();
+	int ret = 0, i;
+
+	for (i = 0; i < r->area->pages && !ret; i++) {
+		ret = hm_prefetch(r->fd, r->area->sample + i * page, page, true);
+		race_all(r, i, 1, ret);
+	}
+}
+
 /* On page 1, which B concerns, too. */
 static void device_atomic(struct race_run *r)
 {
@@ -115,8 +127,9 @@ static void device_pin(struct race_run *r)
 	int ret = hm_pin(r->fd, r->area->sample, sample_length(r), HOTMIRROR_PIN_WRITE,
 			 &r->worker->pin, &pages);
 
+	/* Fewer pages than asked for: nobody says why. */
 	r->worker->pinned = ret >= 0;
-	by_page(r, ret < 0 ? ret : -EFAULT, ret < 0 ? 0 : pages * hm_page_size());
+	race_all(r, 0, ret < 0 ? 1 : pages, ret < 0 ? ret : 0);
 }
 
 /* ---- what makes no sense where ---- */
@@ -133,6 +146,11 @@ static const char *must_be_anon(unsigned int memory)
 	return memory & MEM_ANON ? NULL : "only anonymous memory can be made device-exclusive";
 }
 
+static const char *as_a_write(unsigned int memory)
+{
+	return memory & MEM_THIN ? "a write of the device meets the same" : NULL;
+}
+
 #define ATOMIC	HOTMIRROR_HAS_EXCLUSIVE
 
 #define DEVICE_OPS(suffix, more, whose)							\
@@ -142,6 +160,9 @@ static const char *must_be_anon(unsigned int memory)
 	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_write, 0 },		\
 	{ "prefetch" suffix, whose " populates its page table",					\
 	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch, 0 },			\
+	{ "prefetch_w" suffix, whose " populates its page table, to write",				\
+	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, as_a_write, NULL,			\
+	  device_prefetch_w, 0 },								\
 	{ "atomic" suffix, whose " adds one to a word of page 1, which it makes exclusive",	\
 	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,		\
 	  must_be_anon, NULL, device_atomic, 0 },							\

@@ -62,6 +62,11 @@ static void lazily_free(struct race_run *r)
 	concerned(r, madvise(r->area->b_start, r->area->b_length, MADV_FREE));
 }
 
+static const char *not_watched(unsigned int memory)
+{
+	return memory & MEM_USERFAULT ? "who may not write has no fault for userfaultfd" : NULL;
+}
+
 static const char *private_anon(unsigned int memory)
 {
 	if (!(memory & MEM_ANON) || memory & (MEM_FILE | MEM_HUGETLB))
@@ -78,7 +83,7 @@ const struct race_op race_ops_map[] = {
 	{ "mprotect_none", "the middle pages are made inaccessible", OP_NOTIFIES, 0, NULL, NULL,
 	  protect_none, 0 },
 	{ "mprotect_rw", "the middle pages, read-only before, are made writable",
-	  OP_NOTIFIES | OP_WIDENS, 0, NULL, begin_ro, protect_rw, 0 },
+	  OP_NOTIFIES | OP_WIDENS, 0, not_watched, begin_ro, protect_rw, 0 },
 	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)", OP_NOTIFIES, 0, NULL, NULL,
 	  dontneed, 0 },
 	{ "free", "the middle pages may be dropped (MADV_FREE)", OP_NOTIFIES | OP_FREES, 0,

@@ -208,7 +208,7 @@ static const char *movable(unsigned int memory)
 
 static const char *expendable(unsigned int memory)
 {
-	return memory & (MEM_FILE | MEM_USERFAULT) ? "each run takes pages away from the machine for good" :
+	return memory & (MEM_FILE | MEM_SHARED | MEM_USERFAULT) ? "each run takes pages away from the machine for good" :
 	       movable(memory);
 }
 

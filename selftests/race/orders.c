@@ -31,12 +31,33 @@ static bool same(const struct race_orders *o, const struct race_schedule *s)
 	return true;
 }
 
-static const struct race_orders *find(const struct race_schedule *s)
+static struct race_orders *find(const struct race_schedule *s)
 {
 	for (int i = 0; i < KEPT; i++)
 		if (same(&kept[i], s))
 			return &kept[i];
 	return NULL;
+}
+
+/* The page faults of a side, and nothing else of it. */
+static const struct race_op *faults_of(const struct race_op *op)
+{
+	if (!(op->flags & (OP_POPULATES | OP_EXCLUDES | OP_PINS)))
+		return NULL;
+	return race_op(op->flags & (OP_WRITES | OP_PINS) ? "prefetch_w" : "prefetch");
+}
+
+static int fault_first(struct race_engine *e, const struct race_schedule *s, int side)
+{
+	struct race_worker *w = &e->sh->worker[side];
+	int ret;
+
+	w->op = faults_of(s->op[side]);
+	race_call(e, side, RACE_OP);
+	ret = race_wait(e, side, RACE_LIMIT_MS, true);
+	w->op = s->op[side];
+	race_fresh_pages(w->page);
+	return ret;
 }
 
 static int one_order(struct race_engine *e, const struct race_schedule *s, struct race_order *order,
@@ -45,6 +66,8 @@ static int one_order(struct race_engine *e, const struct race_schedule *s, struc
 	bool died = false;
 	int ret = race_begin(e, s, why, size);
 
+	if (!ret && order->faulter >= 0)
+		ret = fault_first(e, s, order->faulter);
 	if (ret)
 		return ret;
 	for (int i = 0; i < s->sides && !died; i++) {
@@ -69,25 +92,49 @@ static int one_order(struct race_engine *e, const struct race_schedule *s, struc
 	return race_finish(e, s, died, &order->outcome);
 }
 
-const struct race_orders *race_orders(struct race_engine *e, const struct race_schedule *s,
-				      char *why, size_t size, int *ret)
+static int add_orders(struct race_engine *e, const struct race_schedule *s, struct race_orders *o,
+		      int faulter, char *why, size_t size)
 {
 	const int (*all)[RACE_SIDES] = s->sides == 2 ? orders_of_two : orders_of_three;
-	const struct race_orders *found = find(s);
-	struct race_orders *o = &kept[next];
+	int ret = 0;
 
-	if (found)
-		return found;
-	next = (next + 1) % KEPT;
-	*o = (struct race_orders){ .nr = s->sides == 2 ? 2 : 6 };
-	for (int i = 0; i < o->nr; i++) {
-		memcpy(o->order[i].first, all[i], sizeof(o->order[i].first));
-		*ret = one_order(e, s, &o->order[i], why, size);
-		if (*ret)
-			return NULL;
+	for (int i = 0; i < (s->sides == 2 ? 2 : 6) && !ret; i++) {
+		struct race_order *order = &o->order[o->nr++];
+
+		*order = (struct race_order){ .faulter = faulter };
+		memcpy(order->first, all[i], sizeof(order->first));
+		ret = one_order(e, s, order, why, size);
 	}
+	return ret;
+}
+
+struct race_orders *race_orders(struct race_engine *e, const struct race_schedule *s,
+				char *why, size_t size, int *ret)
+{
+	struct race_orders *o = find(s);
+
+	if (o)
+		return o;
+	o = &kept[next];
+	next = (next + 1) % KEPT;
+	*o = (struct race_orders){};
+	*ret = add_orders(e, s, o, -1, why, size);
+	if (*ret)
+		return NULL;
 	memcpy(o->op, s->op, sizeof(o->op));
 	o->memory = s->memory;
 	o->state = race_state(s);
 	return o;
+}
+
+int race_orders_more(struct race_engine *e, const struct race_schedule *s,
+		     struct race_orders *o, char *why, size_t size)
+{
+	int ret = 0;
+
+	for (int i = 0; i < s->sides && !o->all && !ret; i++)
+		if (faults_of(s->op[i]))
+			ret = add_orders(e, s, o, i, why, size);
+	o->all = true;
+	return ret;
 }

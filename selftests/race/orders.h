@@ -8,24 +8,33 @@
 
 #include "race.h"
 
-#define RACE_ORDERS	6		/* of three operations */
+/* Of three operations: six, and each of them with the faults of each side before it. */
+#define RACE_ORDERS	(6 + 6 * RACE_SIDES)
 
 struct race_orders {
 	const struct race_op *op[RACE_SIDES];
 	const struct race_memory *memory;
 	unsigned int state;
 	int nr;
+	bool all;			/* those with faults before them, too */
 	struct race_order order[RACE_ORDERS];
 };
 
 /* NULL with a reason, and why in @ret. */
-const struct race_orders *race_orders(struct race_engine *e, const struct race_schedule *s,
-				      char *why, size_t size, int *ret);
+struct race_orders *race_orders(struct race_engine *e, const struct race_schedule *s,
+				char *why, size_t size, int *ret);
+/*
+ * Add the orders in which an access has taken its page faults before everything else: it is
+ * no atomic operation, neither is a CPU's. 0 or as race_orders().
+ */
+int race_orders_more(struct race_engine *e, const struct race_schedule *s,
+		     struct race_orders *orders, char *why, size_t size);
 
 /* engine.c */
 int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, size_t size);
 int race_finish(struct race_engine *e, const struct race_schedule *s, bool died,
 		struct race_outcome *o);
+void race_fresh_pages(struct race_page *page);
 void race_go(struct race_engine *e, const struct race_schedule *s, int side);
 int race_join(struct race_engine *e, const struct race_schedule *s, int side, int limit_ms);
 

@@ -28,7 +28,7 @@
 
 #define RACE_PAGES	4	/* that are looked at */
 #define RACE_SIDES	3	/* A, B, C */
-#define RACE_GATES	2	/* of one schedule */
+#define RACE_GATES	3	/* of one schedule, one for each side */
 #define RACE_NAME	192
 
 /* How long anything may take that does not stand at a gate. */
@@ -346,17 +346,19 @@ void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 int race_engine_end(struct race_engine *e, char *why, size_t size);
 
 /* oracle.c */
-void race_outcome_text(const struct race_outcome *o, int sides, char *text, size_t size);
-/*
- * Whether @o is the outcome of one of the @orders, page by page; its index, or -1 and an
- * explanation.
- */
 struct race_order {
 	int first[RACE_SIDES];		/* sides in order */
+	int faulter;			/* whose page faults come before all of them; -1: nobody's */
 	struct race_outcome outcome;
 	bool ends;			/* it came to an end at all */
 };
-int race_judge(const struct race_schedule *s, const struct race_outcome *o,
+
+void race_outcome_text(const struct race_outcome *o, int sides, char *text, size_t size);
+/*
+ * Whether @o is the outcome of one of the @orders, page by page; its index, or -1 and an
+ * explanation. @unsafe: the device was sabotaged so that it refuses accesses ('P').
+ */
+int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool unsafe,
 	       const struct race_order *orders, int nr, char *why, size_t size);
 
 /* known.c: the kernel bug that explains this failure; NULL: none that is known. */

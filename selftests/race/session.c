@@ -434,7 +434,8 @@ static int whose(const struct race_schedule *s, const struct race_hold *hold)
 	return op->flags & OP_SECOND ? RACE_SECOND : RACE_DEVICE;
 }
 
-int race_session_gate(struct race_engine *e, const struct race_schedule *s, const struct race_hold *hold)
+int race_session_gate(struct race_engine *e, const struct race_schedule *s,
+		      const struct race_hold *hold)
 {
 	const struct race_gate *gate = hold->gate;
 	int device = whose(s, hold), fd;

@@ -42,11 +42,13 @@ struct race_engine {
 int race_session_start(struct race_engine *e, char *why, size_t size);
 void race_session_end(struct race_engine *e);
 /* All that the schedule needs; -EOPNOTSUPP with the reason. */
-int race_session_ready(struct race_engine *e, const struct race_schedule *s, char *why, size_t size);
+int race_session_ready(struct race_engine *e, const struct race_schedule *s, char *why,
+		       size_t size);
 /* The remote process, where the target is to exit. */
 int race_session_remote(struct race_engine *e);
 /* A gate file, unarmed; -errno. */
-int race_session_gate(struct race_engine *e, const struct race_schedule *s, const struct race_hold *hold);
+int race_session_gate(struct race_engine *e, const struct race_schedule *s,
+		      const struct race_hold *hold);
 /* Kill the target and forget it; -ETIMEDOUT: it does not die. */
 int race_session_kill(struct race_engine *e);
 /* An instance that was unplugged goes, another comes with the next schedule. */

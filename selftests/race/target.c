@@ -247,13 +247,16 @@ struct thread {
 	const int *fd;
 };
 
+static const char *const names[RACE_WORKERS] = {
+	"race-A", "race-B", "race-C", "race-setup", "race-remote",
+};
+
 static void *work(void *arg)
 {
 	struct thread *t = arg;
 	struct race_worker *w = &t->shared->worker[t->index];
 
-	prctl(PR_SET_NAME, (const char *[]){ "race-A", "race-B", "race-C", "race-setup",
-					      "race-remote" }[t->index]);
+	prctl(PR_SET_NAME, names[t->index]);
 	w->tid = syscall(SYS_gettid);
 	tell_end(w);
 	for (;;) {
