@@ -396,7 +396,9 @@ vm_fault_t hotmirror_migrate_to_ram(struct vm_fault *vmf)
 			       args.npages);
 	hotmirror_copy(inst, args.src, args.dst, args.npages,
 		       hotmirror_copy_to_sys);
-	if (!(args.src[0] & MIGRATE_PFN_MIGRATE) || args.dst[0])
+	/* If the page has gone meanwhile a hole was collected: nothing to bring. */
+	if (!(args.src[0] & MIGRATE_PFN_MIGRATE) || args.dst[0] ||
+	    !migrate_pfn_to_page(args.src[0]))
 		ret = 0;
 	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_TO_RAM_COPIED, args.src,
 			       args.npages);

@@ -192,6 +192,10 @@ def _numbers(cell):
     return [getattr(cell, name) for name in COLUMNS]
 
 
+def by_gate(run):
+    return [[gate, *_numbers(cell)] for gate, cell in sorted(grouped(run.results, lambda result: result.gate).items())]
+
+
 def total(run):
     return grouped(run.results, lambda result: "all")["all"]
 
@@ -217,7 +221,7 @@ def text(run):
     lines = ["Schedules of hotmirror_race", "", *overview(run), "", "Each pair of operations, on each memory:", "",
              *table(["pair@memory", *COLUMNS], [[f"{pair}@{memory}", *_numbers(cell)]
                                                 for (pair, memory), cell in cells.items()]),
-             "", "Why schedules did not run:", ""]
+             "", "Each gate:", "", *table(["gate", *COLUMNS], by_gate(run)), "", "Why schedules did not run:", ""]
     why = total(run).why.most_common()
     lines += [f"{count:7}  {reason or 'no reason given'}" for reason, count in why] or ["  all ran"]
     waits = Counter(result.facts["blocked"] for result in run.results if result.blocked)

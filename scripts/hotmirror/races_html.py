@@ -111,6 +111,7 @@ def page(run):
         f"<h2>Pairs and memories</h2>\n{LEGEND}{heat_map(run)}",
         "<h2>Rates</h2>\n<p class=soft>Reachable schedules, and the time from result to result in a guest.</p>\n",
         _table(["class", "schedules", "seconds", "a second", "median us", "blocked"], rate_rows),
+        "<h2>Gates</h2>\n", _table(["gate", *races.COLUMNS], races.by_gate(run)),
         "<h2>Why schedules did not run</h2>\n",
         _table(["schedules", "reason"], why, "words") if why else "<p>All ran.</p>\n",
         "</body></html>\n"))

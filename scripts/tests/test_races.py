@@ -105,8 +105,8 @@ def shards_are_a_partition():
 @case
 def limit_grows_with_the_plan():
     many = Program("hotmirror_race", tuple(map(str, range(1000))), (1,) * 1000, timeout=45)
-    equal(220, select([], [many])[0].timeout, "seconds for 1,000")
-    equal(1120, select([], [many], repeat=10)[0].timeout, "seconds for ten times as many")
+    equal(370, select([], [many])[0].timeout, "seconds for 1,000")
+    equal(2620, select([], [many], repeat=10)[0].timeout, "seconds for ten times as many")
 
 
 @case

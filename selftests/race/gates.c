@@ -7,7 +7,7 @@
 static bool accesses(const struct race_op *op, unsigned int memory)
 {
 	(void)memory;
-	return op->flags & OP_POPULATES && op->flags & (OP_READS | OP_WRITES);
+	return op->flags & OP_COPIES;
 }
 
 static bool populates(const struct race_op *op, unsigned int memory)

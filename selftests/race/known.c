@@ -21,6 +21,13 @@ static const struct known known[] = {
 	 */
 	{ "atomic*+fork_*@*:exclusive.converted", "M-",
 	  "fork() is ENOMEM while somebody has a device-exclusive page locked" },
+	/*
+	 * munlock_vma_folio() does not ask what kind of page it is, and puts a reference into
+	 * a list of the CPU, for as long as nothing else fills that: mlock() has left these
+	 * pages out.
+	 */
+	{ "*mlock*@coherent*:*", "left behind: 2 device pages",
+	  "munmap() of locked coherent pages leaves references behind" },
 };
 
 const char *race_known(const struct race_schedule *s, const struct race_result *result)

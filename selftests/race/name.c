@@ -231,6 +231,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "both are operations of one device: its second one is a device of its own";
 	if (all & OP_SECOND && memory & MEM_THIN)
 		return "the second device on this memory is like the first";
+	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
+		return "a pin keeps the device's memory: this unplug would wait for ever";
 	for (int i = 0; i < s->gates; i++) {
 		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";

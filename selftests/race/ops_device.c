@@ -132,6 +132,23 @@ static void device_pin(struct race_run *r)
 	race_all(r, 0, ret < 0 ? 1 : pages, ret < 0 ? ret : 0);
 }
 
+/* As an exclusive access or a pin would have them: also of our own private pages. */
+static void device_fault(struct race_run *r)
+{
+	__u32 id;
+	int ret = hm_pin(r->fd, r->area->sample, sample_length(r), HOTMIRROR_PIN_WRITE, &id, NULL);
+
+	if (ret >= 0)
+		hm_unpin(r->fd, id);
+}
+
+const struct race_op race_op_fault = {
+	.name = "fault",
+	.words = "the page faults of an operation, and nothing else of it",
+	.flags = OP_DEVICE,
+	.run = device_fault,
+};
+
 /* ---- what makes no sense where ---- */
 
 static const char *must_migrate(unsigned int memory)
@@ -155,9 +172,11 @@ static const char *as_a_write(unsigned int memory)
 
 #define DEVICE_OPS(suffix, more, whose)							\
 	{ "read" suffix, whose " reads all pages",						\
-	  OP_DEVICE | OP_READS | OP_POPULATES | (more), 0, NULL, NULL, device_read, 0 },		\
+	  OP_DEVICE | OP_COPIES | OP_READS | OP_POPULATES | (more), 0, NULL, NULL,		\
+	  device_read, 0 },									\
 	{ "write" suffix, whose " writes all pages",						\
-	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_write, 0 },		\
+	  OP_DEVICE | OP_COPIES | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL,		\
+	  device_write, 0 },									\
 	{ "prefetch" suffix, whose " populates its page table",					\
 	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch, 0 },			\
 	{ "prefetch_w" suffix, whose " populates its page table, to write",				\

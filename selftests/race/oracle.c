@@ -102,6 +102,25 @@ static bool same_end(const struct comparison *c, int side, char end, char expect
 	return end == expected || (expected == '.' && end == cut_off(c, side));
 }
 
+/*
+ * A snapshot does not wait for a migration entry, it calls the page absent. So it may,
+ * where something moves pages.
+ */
+static bool may_be_absent(const struct comparison *c, int side)
+{
+	unsigned int others = 0;
+
+	for (int i = 0; i < c->s->sides; i++)
+		others |= i == side ? 0 : c->s->op[i]->flags;
+	return c->s->op[side]->flags & OP_SNAPSHOTS &&
+	       (c->s->memory->flags & MEM_DEVICE || others & (OP_BEST_EFFORT | OP_EXCLUDES));
+}
+
+static bool same_seen(const struct comparison *c, int side, char seen, char expected)
+{
+	return same_value(c, seen, expected) || (seen == '-' && may_be_absent(c, side));
+}
+
 static bool same_page(const struct comparison *c, const struct race_page *p)
 {
 	const struct race_page *e = &c->order->outcome.page[c->page];
@@ -109,7 +128,8 @@ static bool same_page(const struct comparison *c, const struct race_page *p)
 	for (int i = 0; i < c->s->sides; i++) {
 		if (c->s->op[i]->flags & OP_BEST_EFFORT || (c->unsafe && p->side[i] == 'P'))
 			continue;
-		if (!same_end(c, i, p->side[i], e->side[i]) || !same_value(c, p->seen[i], e->seen[i]))
+		if (!same_end(c, i, p->side[i], e->side[i]) ||
+		    !same_seen(c, i, p->seen[i], e->seen[i]))
 			return false;
 	}
 	return p->map == e->map && same_value(c, p->cpu, e->cpu) &&

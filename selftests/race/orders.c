@@ -44,7 +44,9 @@ static const struct race_op *faults_of(const struct race_op *op)
 {
 	if (!(op->flags & (OP_POPULATES | OP_EXCLUDES | OP_PINS)))
 		return NULL;
-	return race_op(op->flags & (OP_WRITES | OP_PINS) ? "prefetch_w" : "prefetch");
+	if (op->flags & (OP_EXCLUDES | OP_PINS))
+		return &race_op_fault;
+	return race_op(op->flags & OP_WRITES ? "prefetch_w" : "prefetch");
 }
 
 static int fault_first(struct race_engine *e, const struct race_schedule *s, int side)

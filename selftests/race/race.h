@@ -86,8 +86,9 @@ struct race_outcome {
 #define OP_SECOND	(1U << 17)	/* through the second device */
 #define OP_UFFD		(1U << 18)	/* resolves or changes userfaultfd state */
 #define OP_EVICTS	(1U << 19)	/* unplug up to the end: brings device pages home */
+#define OP_COPIES	(1U << 21)	/* a device access, not only its populate */
 #define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
-#define OP_SPLITS	(1U << 21)	/* invalidates only where it splits a PMD */
+#define OP_SPLITS	(1U << 24)	/* invalidates only where it splits a PMD */
 #define OP_WIDENS	(1U << 22)	/* gives rights: the memory is read-only before */
 #define OP_RECLAIMS	(1U << 23)	/* invalidates what reclaim or migration can have */
 
@@ -164,6 +165,8 @@ struct race_gate {
 	bool (*reached)(const struct race_op *op, unsigned int memory_flags);
 };
 
+/* The page faults of a device operation alone; in no table. */
+extern const struct race_op race_op_fault;
 extern const struct race_memory race_memories[];
 extern const int race_nr_memories;
 extern const struct race_gate race_gates[];
