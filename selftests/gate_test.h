@@ -113,7 +113,8 @@ static inline long op_unplug(void *arg)
 {
 	struct gated *g = arg;
 
-	return hm_unplug(g->rig.control, g->rig.id, HOTMIRROR_GONE, HM_LIMIT_MS);
+	return hm_unplug(g->rig.control, g->rig.id, HOTMIRROR_GONE, 0) ?:
+	       hm_wait_gone(g->fd, HM_LIMIT_MS);
 }
 
 /* Unplug has something to bring home. */
@@ -122,6 +123,19 @@ static inline long op_evict(void *arg)
 	struct gated *g = arg;
 
 	return hm_to_dev(g->fd, g->mem, g->length, NULL) ?: op_unplug(g);
+}
+
+/* Wait until a thread sleeps uninterruptibly; -ETIMEDOUT. */
+static inline int hm_wait_stuck(pid_t tid)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+
+	while (hm_task_state(tid) != 'D') {
+		if (hm_left(deadline) <= 0)
+			return -ETIMEDOUT;
+		hm_pause();
+	}
+	return 0;
 }
 
 /* For FIXTURE_SETUP, behind RIG_SETUP. */
@@ -137,6 +151,8 @@ static inline void gated_setup(struct __test_metadata *_metadata, struct gated *
 	ASSERT_NE(MAP_FAILED, g->mem);
 	if (g->rig.kind != HOTMIRROR_DAX)
 		hm_fill(g->mem, g->length, SEED);
+	/* Present, so that a copy to it takes one try. */
+	hm_fill(g->buf, g->length, OTHER);
 	must(hm_mirror(g->fd, g->mem, g->length, flags, NULL));
 }
 

@@ -5,9 +5,11 @@
  * test does one thing to the struct of a call that would otherwise succeed.
  */
 #include "hm_test.h"
+#include "lib/gate.h"
 
 #define ON_CONTROL	1
 #define ON_INSTANCE	2
+#define ON_GATE		4
 #define MIRRORED_PAGES	2
 
 /* The largest argument, and room for the ones that are too long. */
@@ -28,6 +30,9 @@ union arg {
 	struct hotmirror_pin pin;
 	struct hotmirror_snapshot snapshot;
 	struct hotmirror_migrate migrate;
+	struct hotmirror_gate gate;
+	struct hotmirror_gate_arm arm;
+	struct hotmirror_entries entries;
 	unsigned char bytes[1024];
 };
 
@@ -37,6 +42,7 @@ FIXTURE(abi) {
 	char *buf;
 	__u32 range;
 	__u32 pin;
+	int gate;
 };
 
 FIXTURE_VARIANT(abi) {
@@ -135,6 +141,24 @@ static void fill_migrate(union arg *arg, const abi_data *self)
 	arg->migrate.length = self->rig.page;
 }
 
+static void fill_entries(union arg *arg, const abi_data *self)
+{
+	arg->entries.addr = (uintptr_t)self->mem;
+	arg->entries.length = MIRRORED_PAGES * self->rig.page;
+	arg->entries.buf = (uintptr_t)self->buf;
+}
+
+static void fill_gate(union arg *arg, const abi_data *self)
+{
+	arg->gate.gate = HOTMIRROR_GATE_POPULATE_BEGIN;
+}
+
+static void fill_arm(union arg *arg, const abi_data *self)
+{
+	arg->arm.nth = 1;
+	arg->arm.timeout_ns = 1;
+}
+
 #define ROW(name, CMD, type, ...)					\
 FIXTURE_VARIANT_ADD(abi, name) {					\
 	.cmd = HOTMIRROR_##CMD,						\
@@ -179,6 +203,14 @@ ROW(verify, VERIFY, verify, .files = ON_INSTANCE, .fill = fill_none);
 ROW(stats, STATS, stats, .files = ON_INSTANCE, .fill = fill_none);
 ROW(sabotage, SABOTAGE, sabotage, .files = ON_INSTANCE, .fill = fill_none,
     .needs = HOTMIRROR_HAS_SABOTAGE, .lacking = "module loaded without sabotage=1");
+ROW(entries, ENTRIES, entries, .files = ON_INSTANCE, .fill = fill_entries);
+ROW(gate_open, GATE_OPEN, gate, .files = ON_INSTANCE, .fill = fill_gate,
+    .flags = HOTMIRROR_GATE_INSTANCE);
+ROW(gate_arm, GATE_ARM, gate_arm, .files = ON_GATE, .fill = fill_arm,
+    .flags = HOTMIRROR_GATE_ALLOW_EXIT,
+    .reserved = offsetof(struct hotmirror_gate_arm, reserved));
+ROW(gate_release, GATE_RELEASE, gate_release, .files = ON_GATE, .fill = fill_none);
+ROW(gate_status, GATE_STATUS, gate_status, .files = ON_GATE, .fill = fill_none);
 
 FIXTURE_SETUP(abi)
 {
@@ -195,6 +227,7 @@ FIXTURE_SETUP(abi)
 		       &self->range));
 	if (variant->cmd == HOTMIRROR_UNPIN)
 		must(hm_pin(self->rig.fd, self->mem, self->rig.page, 0, &self->pin, NULL));
+	self->gate = must(hm_gate_open(self->rig.fd, HOTMIRROR_GATE_ACCESS_BEGIN, 0));
 }
 
 FIXTURE_TEARDOWN(abi)
@@ -214,6 +247,8 @@ static void good(union arg *arg, const abi_data *self,
 /* The file that takes the ioctl, and the one that must not. */
 static int right_file(const abi_data *self, const FIXTURE_VARIANT(abi) *variant)
 {
+	if (variant->files & ON_GATE)
+		return self->gate;
 	return variant->files & ON_CONTROL ? self->rig.control : self->rig.fd;
 }
 
@@ -316,8 +351,8 @@ TEST_F(abi, bad_pointer_is_efault)
 	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge));
 	must_err(EFAULT, hm_ioctl(fd, variant->cmd, (void *)-4096L));
 	/* The size can be read, the rest cannot. */
-	memcpy(edge - 8, &size, sizeof(size));
-	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge - 8));
+	memcpy(edge - sizeof(size), &size, sizeof(size));
+	must_err(EFAULT, hm_ioctl(fd, variant->cmd, edge - sizeof(size)));
 	/* Everything can be read, the output cannot be written. */
 	good(&arg, self, variant);
 	memcpy(edge - self->rig.page, &arg, sizeof(arg));
@@ -333,6 +368,8 @@ TEST_F(abi, wrong_kind_of_file_is_enotty)
 	good(&arg, self, variant);
 	if (!(variant->files & ON_CONTROL))
 		must_err(ENOTTY, hm_ioctl(self->rig.control, variant->cmd, &arg));
+	if (!(variant->files & ON_GATE))
+		must_err(ENOTTY, hm_ioctl(self->gate, variant->cmd, &arg));
 	if (!(variant->files & ON_INSTANCE))
 		must_err(ENOTTY, hm_ioctl(self->rig.fd, variant->cmd, &arg));
 	if (variant->files == (ON_CONTROL | ON_INSTANCE))

@@ -4,6 +4,7 @@
  * left on purpose, and seen; what the kernel itself has lost count of, too.
  */
 #include "hm_test.h"
+#include "lib/gate.h"
 
 #define PAGES	4
 
@@ -137,6 +138,11 @@ static int drop_pin(data *left, int what)
 	return hm_unpin(left->fd, what);
 }
 
+static int keep_gate(data *left)
+{
+	return hm_gate_open(left->fd, HOTMIRROR_GATE_POPULATE_BEGIN, 0);
+}
+
 static int keep_page(data *left)
 {
 	return hm_to_dev(left->fd, left->mem, left->page, NULL);
@@ -166,6 +172,10 @@ FIXTURE_VARIANT_ADD(kept, range) {
 
 FIXTURE_VARIANT_ADD(kept, pin) {
 	.keep = keep_pin, .drop = drop_pin, .names = "pins",
+};
+
+FIXTURE_VARIANT_ADD(kept, gate) {
+	.keep = keep_gate, .drop = drop_file, .names = "gate files",
 };
 
 FIXTURE_VARIANT_ADD(kept, page) {

@@ -89,14 +89,21 @@ static const char *const verdicts[] = {
 	[RACE_XFAIL] = "xfail",
 };
 
-static void say_facts(const struct race_schedule *s, const struct race_result *r)
+static void one_word(char *text, char space)
+{
+	for (; *text; text++)
+		if (*text == ' ')
+			*text = space;
+}
+
+/* Facts for scripts: key=value words. */
+static void say_facts(const struct race_schedule *s, struct race_result *r)
 {
 	char outcome[128];
 
 	race_outcome_text(&r->outcome, s->sides, outcome, sizeof(outcome));
-	for (char *c = outcome; *c; c++)
-		if (*c == ' ')
-			*c = '/';
+	one_word(outcome, '/');
+	one_word(r->blocked, '_');
 	ksft_print_msg("race: class=%s verdict=%s blocked=%s us=%ld took=%d unsure=%d "
 		       "outcome=%s\n", race_class(s), verdicts[r->verdict],
 		       r->blocked[0] ? r->blocked : "no", r->us, r->took, r->verify_unsure,
@@ -110,7 +117,7 @@ static void skip(const char *name, const char *why)
 	printf("ok %u race.%s # SKIP %s\n", ksft_test_num(), name, why);
 }
 
-static void report(const char *name, const struct race_schedule *s, const struct race_result *r)
+static void report(const char *name, const struct race_schedule *s, struct race_result *r)
 {
 	say_facts(s, r);
 	switch (r->verdict) {
@@ -137,7 +144,7 @@ static void report(const char *name, const struct race_schedule *s, const struct
 	}
 }
 
-static void run_all(void)
+static void run_all(size_t plan)
 {
 	struct race_engine *engine;
 	struct race_result result;
@@ -146,6 +153,7 @@ static void run_all(void)
 	engine = race_engine_start(&options.engine, why, sizeof(why));
 	if (!engine)
 		ksft_exit_skip("%s\n", why);
+	ksft_set_plan(plan);
 	for (size_t i = 0; i < nr_chosen; i++) {
 		race_name(&chosen[i], name, sizeof(name));
 		printf("#  RUN           race.%s ...\n", name);
@@ -204,6 +212,15 @@ static int list_gates(void)
 	return 0;
 }
 
+static int list_sabotage(const char *given)
+{
+	fprintf(stderr, "there is no way '%s' to break the device; there are:", given);
+	for (int i = 0; race_sabotage_name(i); i++)
+		fprintf(stderr, " %s", race_sabotage_name(i));
+	fputc('\n', stderr);
+	return 2;
+}
+
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
@@ -214,12 +231,12 @@ static int usage(int status)
 		"  -t, --tier N        1: the default subset\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
 		"  -n, --repeat N      each so many times, until it fails\n"
-		"  -S, --sabotage MASK break the device: HOTMIRROR_SABOTAGE_*\n"
-		"      --no-order, --no-verify, --no-log   oracles that are off\n");
+		"  -S, --sabotage NAME break the device, as HOTMIRROR_RACE_SABOTAGE=NAME: SKIP_RETRY ...\n"
+		"      --no-order, --no-verify, --no-entries, --no-log   oracles that are off\n");
 	return status;
 }
 
-enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_LOG };
+enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG };
 
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
@@ -234,6 +251,7 @@ static const struct option longs[] = {
 	{ "gates", no_argument, NULL, GATES },
 	{ "no-order", no_argument, NULL, NO_ORDER },
 	{ "no-verify", no_argument, NULL, NO_VERIFY },
+	{ "no-entries", no_argument, NULL, NO_ENTRIES },
 	{ "no-log", no_argument, NULL, NO_LOG },
 	{},
 };
@@ -259,13 +277,16 @@ static int option(int c)
 		options.repeat = atoi(optarg);
 		return options.repeat > 0 ? -1 : usage(2);
 	case 'S':
-		options.engine.sabotage = strtoull(optarg, NULL, 0);
-		return -1;
+		options.engine.sabotage = race_sabotage(optarg);
+		return options.engine.sabotage ? -1 : list_sabotage(optarg);
 	case NO_ORDER:
 		options.engine.no_order = true;
 		return -1;
 	case NO_VERIFY:
 		options.engine.no_verify = true;
+		return -1;
+	case NO_ENTRIES:
+		options.engine.no_entries = true;
 		return -1;
 	case NO_LOG:
 		options.engine.no_log = true;
@@ -288,6 +309,12 @@ int main(int argc, char **argv)
 {
 	int c, ret;
 
+	if (getenv("HOTMIRROR_RACE_SABOTAGE")) {
+		optarg = getenv("HOTMIRROR_RACE_SABOTAGE");
+		ret = option('S');
+		if (ret >= 0)
+			return ret;
+	}
 	while ((c = getopt_long(argc, argv, "g:t:s:n:S:lh", longs, NULL)) >= 0) {
 		ret = option(c);
 		if (ret >= 0)
@@ -298,7 +325,6 @@ int main(int argc, char **argv)
 	ksft_print_header();
 	race_enumerate(choose, NULL);
 	choose_by_name();
-	ksft_set_plan(nr_chosen);
-	run_all();
+	run_all(nr_chosen);
 	ksft_finished();
 }

@@ -148,8 +148,8 @@ static int hotmirror_control_release(struct inode *inode, struct file *filp)
 
 	list_for_each_entry_safe(inst, next, &control->instances, node) {
 		list_del(&inst->node);
-		hotmirror_gates_open(inst, HOTMIRROR_GATES_ALL);
 		hotmirror_unplug_start(inst, HOTMIRROR_GONE);
+		hotmirror_gates_open(inst, HOTMIRROR_GATES_ALL);
 		hotmirror_put(inst);
 	}
 	hotmirror_core_release(control);

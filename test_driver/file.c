@@ -35,84 +35,6 @@ static int hotmirror_stats(struct file *filp, void *arg)
 	return 0;
 }
 
-/* A reference to the pgmap that no page explains, as a driver may forget one. */
-static int hotmirror_keep_pgmap(struct hotmirror_file *file, bool keep)
-{
-	struct hotmirror_instance *inst = file->inst;
-
-	guard(mutex)(&inst->lock);
-	if (file->keeps_pgmap == keep)
-		return 0;
-	if (!inst->mapped)		/* so there was none to keep it mapped */
-		return -ENODEV;
-	if (keep)
-		percpu_ref_get(&inst->pgmap.ref);
-	else
-		percpu_ref_put(&inst->pgmap.ref);
-	file->keeps_pgmap = keep;
-	return 0;
-}
-
-/* A page too much on the books of the mirrored process. */
-static void hotmirror_miscount_rss(struct hotmirror_file *file, bool off)
-{
-	guard(mutex)(&file->inst->lock);
-	if (file->rss_off != off)
-		percpu_counter_add(&file->mm->rss_stat[MM_ANONPAGES], off ? 1 : -1);
-	file->rss_off = off;
-}
-
-static int hotmirror_sabotage(struct file *filp, void *arg)
-{
-	const u64 known = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
-			  HOTMIRROR_SABOTAGE_SKIP_RETRY |
-			  HOTMIRROR_SABOTAGE_DROP_DIRTY |
-			  HOTMIRROR_SABOTAGE_FAIL_LARGE |
-			  HOTMIRROR_SABOTAGE_SKIP_UNMAP |
-			  HOTMIRROR_SABOTAGE_EVICT_NO_COPY |
-			  HOTMIRROR_SABOTAGE_FAIL_ALLOC |
-			  HOTMIRROR_SABOTAGE_EVICT_HOLD |
-			  HOTMIRROR_SABOTAGE_SKIP_DISABLE |
-			  HOTMIRROR_SABOTAGE_DRAIN_EARLY |
-			  HOTMIRROR_SABOTAGE_KEEP_PGMAP |
-			  HOTMIRROR_SABOTAGE_RSS;
-	const u64 unsafe = HOTMIRROR_SABOTAGE_SKIP_INVALIDATE |
-			   HOTMIRROR_SABOTAGE_SKIP_RETRY;
-	struct hotmirror_file *file = filp->private_data;
-	struct hotmirror_sabotage *sabotage = arg;
-	int ret;
-
-	if (sabotage->mask & ~known)
-		return -EINVAL;
-	if (!hotmirror_may_sabotage)
-		return -EPERM;
-	ret = hotmirror_keep_pgmap(file, sabotage->mask & HOTMIRROR_SABOTAGE_KEEP_PGMAP);
-	if (ret)
-		return ret;
-	hotmirror_miscount_rss(file, sabotage->mask & HOTMIRROR_SABOTAGE_RSS);
-	mutex_lock(&file->lock);
-	file->sabotage = sabotage->mask;
-	if (sabotage->mask & unsafe)
-		file->unsafe = true;
-	mutex_unlock(&file->lock);
-	WRITE_ONCE(file->inst->fail_large,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_LARGE);
-	WRITE_ONCE(file->inst->skip_unmap,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_UNMAP);
-	WRITE_ONCE(file->inst->evict_no_copy,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_EVICT_NO_COPY);
-	WRITE_ONCE(file->inst->fail_alloc,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_FAIL_ALLOC);
-	WRITE_ONCE(file->inst->evict_hold,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_EVICT_HOLD);
-	WRITE_ONCE(file->inst->skip_disable,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_SKIP_DISABLE);
-	WRITE_ONCE(file->inst->drain_early,
-		   sabotage->mask & HOTMIRROR_SABOTAGE_DRAIN_EARLY);
-	wake_up_all(&file->inst->wait);
-	return 0;
-}
-
 #define IOCTL(cmd, type, flags, fn) \
 	{ cmd, sizeof(struct type), sizeof(struct type), flags, fn }
 
@@ -185,6 +107,7 @@ int hotmirror_file_open(struct inode *inode, struct file *filp)
 	xa_init(&file->leaves);
 	INIT_LIST_HEAD(&file->ranges);
 	INIT_LIST_HEAD(&file->pins);
+	file->late_start = ULONG_MAX;
 	ret = hotmirror_file_join(file);
 	if (ret) {
 		kfree(file);

@@ -138,6 +138,8 @@ struct hotmirror_file {
 	u32 next_pin;
 	unsigned long exclusive_seq;	/* our own device-exclusive conversions */
 	u64 sabotage;
+	unsigned long late_start;	/* sabotage: noted by callbacks, not cleared */
+	unsigned long late_end;
 	bool unsafe;			/* was ever sabotaged: no access any more */
 	bool keeps_pgmap;		/* sabotage; under inst->lock */
 	bool rss_off;			/* sabotage; under inst->lock */
@@ -290,6 +292,22 @@ bool hotmirror_raced(struct hotmirror_file *file, struct hmm_range *hmm,
 int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm);
 long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 			unsigned long start, unsigned long end, bool write);
+
+unsigned long hotmirror_store(struct hotmirror_op *op, struct hotmirror_leaf *leaf,
+			      struct hmm_range *hmm, bool write);
+
+/* sabotage.c */
+int hotmirror_sabotage(struct file *filp, void *arg);
+int hotmirror_keep_pgmap(struct hotmirror_file *file, bool keep);
+long hotmirror_store_sabotaged(struct hotmirror_op *op, struct hotmirror_range *range,
+			       struct hotmirror_leaf *leaf, struct hmm_range *hmm,
+			       unsigned long exclusive_seq, bool write);
+void hotmirror_forget_sabotaged(struct hotmirror_file *file, unsigned long *start,
+				unsigned long *end, unsigned long range_end);
+void hotmirror_clear_late(struct hotmirror_file *file);
+void *hotmirror_copy_early(struct hotmirror_op *op, unsigned long start, unsigned long end);
+void hotmirror_copy_late(struct hotmirror_op *op, void *copies, const unsigned long *dst,
+			 unsigned long n);
 
 /* invalidate.c */
 const struct mmu_interval_notifier_ops *hotmirror_notifier_ops(bool two_pass);

@@ -18,12 +18,14 @@ static unsigned long hotmirror_forget(struct hotmirror_range *range,
 				      unsigned long start, unsigned long end, u64 begin)
 {
 	struct hotmirror_file *file = range->file;
-	unsigned long cleared;
+	unsigned long cleared = 0;
 
-	if (file->sabotage & HOTMIRROR_SABOTAGE_SKIP_INVALIDATE)
-		return 0;
-	cleared = hotmirror_dpt_clear(file, max(start, range->start),
-				      min(end, range->end));
+	start = max(start, range->start);
+	end = min(end, range->end);
+	if (unlikely(file->sabotage & HOTMIRROR_SABOTAGE_FORGET))
+		hotmirror_forget_sabotaged(file, &start, &end, range->end);
+	if (start < end)
+		cleared = hotmirror_dpt_clear(file, start, end);
 	file->stats.entries_cleared += cleared;
 	file->stats.invalidate_ns += ktime_get_ns() - begin;
 	return cleared;

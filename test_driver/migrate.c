@@ -233,6 +233,7 @@ static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start
 		.flags = direction == HOTMIRROR_TO_DEV ?
 			 MIGRATE_VMA_SELECT_SYSTEM : hotmirror_select(op->inst),
 	};
+	void *early = NULL;
 	unsigned long moved;
 	int ret;
 
@@ -242,15 +243,21 @@ static long hotmirror_migrate_piece(struct hotmirror_op *op, unsigned long start
 		return -EINVAL;
 	*end = min(*end, args.vma->vm_end);
 	args.end = *end;
+	if (unlikely(op->file->sabotage & HOTMIRROR_SABOTAGE_COPY_EARLY) &&
+	    direction == HOTMIRROR_TO_DEV)
+		early = hotmirror_copy_early(op, start, *end);
 	hotmirror_gate_op(op, HOTMIRROR_GATE_MIGRATE_BEGIN);
 	ret = migrate_vma_setup(&args);
-	if (ret)
+	if (ret) {
+		kvfree(early);
 		return ret;
+	}
 	hotmirror_gate_migrate(op->inst, op->file, HOTMIRROR_GATE_MIGRATE_COLLECTED,
 			       args.src, args.npages);
 	hotmirror_copy(op->inst, args.src, args.dst, args.npages,
 		       direction == HOTMIRROR_TO_DEV ? hotmirror_copy_to_dev :
 						       hotmirror_copy_to_sys);
+	hotmirror_copy_late(op, early, args.dst, args.npages);
 	hotmirror_gate_migrate(op->inst, op->file, HOTMIRROR_GATE_MIGRATE_COPIED,
 			       args.src, args.npages);
 	migrate_vma_pages(&args);

@@ -56,6 +56,8 @@ int hotmirror_op_begin(struct hotmirror_op *op, struct file *filp, u64 addr,
 
 void hotmirror_op_end(struct hotmirror_op *op)
 {
+	if (unlikely(op->file->late_end))
+		hotmirror_clear_late(op->file);
 	mmput(op->mm);
 	kvfree(op->pfns);
 }
@@ -278,14 +280,12 @@ int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm)
 }
 
 /* Store what is usable, up to the first page that is not. Under file->lock. */
-static unsigned long hotmirror_store(struct hotmirror_op *op,
-				     struct hotmirror_leaf *leaf,
-				     struct hmm_range *hmm, bool write)
+unsigned long hotmirror_store(struct hotmirror_op *op, struct hotmirror_leaf *leaf,
+			      struct hmm_range *hmm, bool write)
 {
 	unsigned long wanted = HMM_PFN_VALID | (write ? HMM_PFN_WRITE : 0);
 	unsigned long nr = (hmm->end - hmm->start) >> PAGE_SHIFT, n, pfn;
 
-	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_CHECKED);
 	for (n = 0; n < nr; n++) {
 		pfn = hmm->hmm_pfns[n];
 		if ((pfn & (wanted | HMM_PFN_ERROR)) != wanted)
@@ -337,16 +337,19 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	if (ret)
 		goto leave;
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_FAULTED);
+	if (unlikely(file->sabotage & HOTMIRROR_SABOTAGE_POPULATE)) {
+		ret = hotmirror_store_sabotaged(op, range, leaf, hmm, exclusive_seq, write);
+		goto leave;
+	}
 
 	mutex_lock(&file->lock);
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_LOCKED);
-	if (range->dead)
-		ret = -ENOENT;
-	else if (hotmirror_raced(file, hmm, exclusive_seq) &&
-		 !(file->sabotage & HOTMIRROR_SABOTAGE_SKIP_RETRY))
-		ret = -EBUSY;
-	else
+	ret = range->dead ? -ENOENT :
+	      hotmirror_raced(file, hmm, exclusive_seq) ? -EBUSY : 0;
+	if (!ret) {
+		hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_CHECKED);
 		ret = hotmirror_store(op, leaf, hmm, write);
+	}
 	mutex_unlock(&file->lock);
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_DONE);
 leave:

@@ -14,9 +14,9 @@
  * block. Such hits are counted (passed_through), and the gate stays armed.
  *
  * Gates never outlive what they hold. A gate is opened for good, which is EPOLLHUP, and
- * whoever stands there goes on: those of a file before its last close; all but unplug.*
- * and evict.* before an unplug goes beyond DISABLED; all of an instance before the close
- * of its control file. UNMIRROR lets everyone go who stands somewhere with the same file.
+ * whoever stands there goes on: those of a file by its last close; all but unplug.* and
+ * evict.* by an unplug to beyond DISABLED; all of an instance by the close of its control
+ * file. UNMIRROR lets everyone go who stands somewhere with the same file.
  */
 #ifndef _TEST_HOTMIRROR_GATE_UAPI_H
 #define _TEST_HOTMIRROR_GATE_UAPI_H

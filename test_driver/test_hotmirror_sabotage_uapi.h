@@ -20,9 +20,12 @@
  * SKIP_UNMAP and SKIP_DISABLE leave out is made up for when the drain begins, and with
  * DRAIN_EARLY the drain goes on behind the state GONE.
  *
- * A file that was ever sabotaged with SKIP_INVALIDATE or SKIP_RETRY answers READ and
- * WRITE with EPERM for good: its entries may name memory that belongs to somebody else
- * by now.
+ * Gates are where they always are; populate.checked is between the check and the store,
+ * and migrate.begin behind an early copy, so each window that a mode opens has one.
+ *
+ * A file that was ever sabotaged with SKIP_INVALIDATE, CLEAR_LATE, CLEAR_SHORT,
+ * SKIP_RETRY, CHECK_UNLOCKED or STALE_SEQ answers READ, WRITE and ATOMIC with EPERM for
+ * good: its entries may name memory that belongs to somebody else by now.
  *
  * Errors: EPERM (module not loaded with sabotage=1), EINVAL (unknown bit), ENODEV
  * (KEEP_PGMAP: the instance is gone).
@@ -45,6 +48,21 @@ struct hotmirror_sabotage {
 #define HOTMIRROR_SABOTAGE_EVICT_HOLD		(1ULL << 9)	/* see HOTMIRROR_EVICT_HOLD_NS */
 #define HOTMIRROR_SABOTAGE_SKIP_DISABLE		(1ULL << 10)	/* DISABLED with readers inside */
 #define HOTMIRROR_SABOTAGE_DRAIN_EARLY		(1ULL << 11)	/* GONE with pages held */
+#define HOTMIRROR_SABOTAGE_CHECK_UNLOCKED	(1ULL << 12)	/* before the lock */
+#define HOTMIRROR_SABOTAGE_STALE_SEQ		(1ULL << 13)	/* lock dropped after it */
+#define HOTMIRROR_SABOTAGE_CLEAR_LATE		(1ULL << 14)	/* when an operation ends */
+#define HOTMIRROR_SABOTAGE_CLEAR_SHORT		(1ULL << 15)	/* not the last page */
+#define HOTMIRROR_SABOTAGE_IGNORE_END		(1ULL << 16)	/* to that of our range */
+#define HOTMIRROR_SABOTAGE_COPY_EARLY		(1ULL << 17)	/* MIGRATE_TO_DEV: while mapped */
+
+/* What goes wrong in a populate, and in a callback. */
+#define HOTMIRROR_SABOTAGE_POPULATE	(HOTMIRROR_SABOTAGE_SKIP_RETRY | \
+					 HOTMIRROR_SABOTAGE_CHECK_UNLOCKED | \
+					 HOTMIRROR_SABOTAGE_STALE_SEQ)
+#define HOTMIRROR_SABOTAGE_FORGET	(HOTMIRROR_SABOTAGE_SKIP_INVALIDATE | \
+					 HOTMIRROR_SABOTAGE_CLEAR_LATE | \
+					 HOTMIRROR_SABOTAGE_CLEAR_SHORT | \
+					 HOTMIRROR_SABOTAGE_IGNORE_END)
 
 /* Unplug stops in each leaf, its pages unmapped and not yet copied; no longer than this. */
 #define HOTMIRROR_EVICT_HOLD_NS	2000000000ULL

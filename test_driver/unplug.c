@@ -258,13 +258,11 @@ void hotmirror_unplug_work(struct work_struct *work)
  * @inst: the instance
  * @target: HOTMIRROR_DISABLED to HOTMIRROR_GONE; lower than before is no request
  *
- * DISABLED waits for who stands at a gate; the later steps sleep uninterruptibly for
- * him, so they let him go first.
+ * DISABLED waits for who stands at a gate. The later steps would sleep uninterruptibly
+ * for him, so he is let go, who then finds that the instance is being unplugged.
  */
 void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target)
 {
-	if (target > HOTMIRROR_DISABLED)
-		hotmirror_gates_open(inst, HOTMIRROR_GATES_OPERATIONS);
 	spin_lock(&inst->state_lock);
 	if (target <= inst->target) {
 		spin_unlock(&inst->state_lock);
@@ -279,6 +277,8 @@ void hotmirror_unplug_start(struct hotmirror_instance *inst, u32 target)
 	if (!queue_work(hotmirror_wq, &inst->unplug_work))
 		hotmirror_put(inst);
 	spin_unlock(&inst->state_lock);
+	if (target > HOTMIRROR_DISABLED)
+		hotmirror_gates_open(inst, HOTMIRROR_GATES_OPERATIONS);
 }
 
 /**

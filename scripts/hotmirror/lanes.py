@@ -39,12 +39,12 @@ def run(command, name, output=None, take=None, cwd=None):
     return process.returncode
 
 
-def _end_all():
+def _end_all(asked):
     """Nothing new begins, and what runs is asked to end, then made to."""
     with _lock:
         _ended.set()
         running = list(_running)
-    for process in running:
+    for process in running if not asked else ():
         process.terminate()
     for process in running:
         try:
@@ -58,7 +58,8 @@ def ended_with(pool):
     """An interruption ends what runs in the pool, too."""
     try:
         yield
-    except BaseException:
-        _end_all()
+    except BaseException as error:
+        # Ctrl-C reaches all of them; twice would disturb them at putting their files in order.
+        _end_all(asked=isinstance(error, KeyboardInterrupt) and not error.args)
         pool.shutdown(cancel_futures=True)
         raise

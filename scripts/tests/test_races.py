@@ -222,7 +222,7 @@ def guest_that_vanishes_is_no_pass():
 
 @case
 def interruption_ends_all_lanes():
-    """Whatever runs is ended, and what did not begin does not."""
+    """Whatever runs is ended, and what did not begin does not; by SIGTERM and by Ctrl-C."""
     script = ("import sys, time; sys.path.insert(0, sys.argv[1])\n"
               "from concurrent.futures import ThreadPoolExecutor\n"
               "from hotmirror import lanes, say\n"
@@ -232,14 +232,15 @@ def interruption_ends_all_lanes():
               "                            None, lambda line: print(line, end='', flush=True)) for n in range(3)]\n"
               "        return [run.result() for run in runs]\n"
               "say.main(go)\n")
-    with subprocess.Popen([sys.executable, "-c", script, str(SCRIPTS)], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True) as process:
-        pids = [int(process.stdout.readline()) for _ in range(2)]
-        process.send_signal(signal.SIGTERM)
-        left, _ = process.communicate(timeout=60)
-    equal(130, process.returncode, "exit status")
-    equal("", left, "what began after the interruption")
-    equal([], [pid for pid in pids if os.path.exists(f"/proc/{pid}")], "processes that are left")
+    for number, send in ((signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)):
+        with subprocess.Popen([sys.executable, "-c", script, str(SCRIPTS)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            pids = [int(process.stdout.readline()) for _ in range(2)]
+            send(process.pid, number)
+            left, _ = process.communicate(timeout=60)
+        equal(130, process.returncode, f"exit status after {number!r}")
+        equal("", left, "what began after the interruption")
+        equal([], [pid for pid in pids if os.path.exists(f"/proc/{pid}")], "processes that are left")
 
 
 def ask(*arguments, environment=None):

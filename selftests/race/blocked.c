@@ -123,6 +123,17 @@ static long times_run(pid_t tid)
 	return times;
 }
 
+long long race_cpu_ns(pid_t tid)
+{
+	char path[64], text[128];
+	long long ns = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", tid);
+	if (hm_slurp(path, text, sizeof(text)) > 0)
+		sscanf(text, "%lld", &ns);
+	return ns;
+}
+
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where)
 {
 	static char stack[4096];

@@ -18,6 +18,11 @@
 
 /* One look at whether B is blocked; it is woken earlier by B's end. */
 #define LOOK_MS		1
+/*
+ * An operation that has used so much of a CPU waits for somebody who stands at a gate,
+ * without sleep: a fault that finds its page locked, for one, is simply taken again.
+ */
+#define SPIN_NS		(300LL * 1000 * 1000)
 /* A hit is held no longer, whatever happens to us. */
 #define HOLD_NS		(20ULL * 1000 * HM_MSEC)
 
@@ -149,8 +154,8 @@ struct racing {
 	const struct race_schedule *s;
 	struct race_result *result;
 	int gate[RACE_GATES];
-	bool done[RACE_SIDES];
 	bool died;
+	__u32 entries[RACE_PAGES];	/* of the device page table, when it began */
 };
 
 static const struct race_hold *hold_of(const struct racing *r, int side, int *nr)
@@ -211,14 +216,6 @@ static enum race_sleep asleep(struct racing *r, int side, const char **where)
 	return sleep;
 }
 
-static bool holds_uffd(const struct racing *r)
-{
-	for (int i = 0; i < r->s->gates; i++)
-		if (r->s->hold[i].gate->flags & GATE_UFFD)
-			return true;
-	return false;
-}
-
 /* Where a side got to. */
 enum got { AT_GATE, DONE, BLOCKED };
 
@@ -230,21 +227,21 @@ static enum got blocked(struct racing *r, const char *where)
 
 /*
  * Until the side stands at its gate, is done, or is blocked by somebody who stands at one.
- * Its page faults are resolved unless one of them is a gate, or somebody is held: then it
- * is blocked there. -ESRCH: the target is dead; -ETIMEDOUT.
+ * Its page faults are resolved unless one of them is its gate, or somebody is held: then
+ * it is blocked there. -ESRCH: the target is dead; -ETIMEDOUT.
  */
 static int run_side(struct racing *r, int side, const struct race_hold *hold, int gate)
 {
 	struct race_engine *e = r->e;
 	bool uffd = hold && hold->gate->flags & GATE_UFFD;
-	bool serve = !side && !holds_uffd(r);
+	bool serve = !side && !uffd;
 	struct pollfd p[] = {
 		{ .fd = uffd ? e->uffd : gate, .events = POLLIN },
 		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
 		{ .fd = e->pidfd, .events = POLLIN },
 		{ .fd = serve ? e->uffd : -1, .events = POLLIN },
 	};
-	long long deadline = hm_deadline(RACE_LIMIT_MS);
+	long long deadline = hm_deadline(RACE_LIMIT_MS), begin = race_cpu_ns(tid_of(r, side));
 	const char *where = NULL;
 
 	while (hm_left(deadline)) {
@@ -261,8 +258,57 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 			race_resolve(e);
 		else if ((side || !hold) && asleep(r, side, &where) == RACE_BLOCKED)
 			return blocked(r, where);
+		else if (side && race_cpu_ns(tid_of(r, side)) - begin > SPIN_NS)
+			return blocked(r, "spinning");
 	}
 	return -ETIMEDOUT;
+}
+
+/* ---- what a callback has done: claim S2, entry by entry ---- */
+
+static bool read_entries(struct racing *r, __u32 *entries)
+{
+	const struct race_area *area = &r->e->sh->area;
+
+	return hm_entries(r->e->fd[RACE_DEVICE], area->sample, area->pages * hm_page_size(),
+			  entries) >= 0;
+}
+
+/* Before the callback returns all that it names is cleared, and nothing beside it. */
+static const char *wrong_entry(const struct racing *r, const struct race_gate *gate, int page,
+			       __u32 entry)
+{
+	const struct race_area *area = &r->e->sh->area;
+	bool named = page >= area->b_first && page < area->b_first + area->b_pages;
+	bool returns = gate->nr == HOTMIRROR_GATE_INVALIDATE_DONE;
+
+	if (named && returns)
+		return entry ? "the callback left an entry that it names" : NULL;
+	return entry == r->entries[page] ? NULL : "an entry went that no callback names";
+}
+
+/* The gates of the callback where the driver lock is free. */
+static int check_entries(struct racing *r, const struct race_hold *hold)
+{
+	const struct race_gate *gate = hold->gate;
+	__u32 now[RACE_PAGES];
+
+	if (!(gate->flags & GATE_WARM) || gate->flags & GATE_LOCKED ||
+	    r->e->options.no_entries || !(r->s->op[hold->side]->flags & OP_NAMED) ||
+	    r->e->sh->area.grain != hm_page_size() || r->s->memory->flags & (MEM_THP | MEM_PMD) ||
+	    !read_entries(r, now))
+		return 0;
+	for (int i = 0; i < r->e->sh->area.pages; i++) {
+		const char *wrong = wrong_entry(r, gate, i, now[i]);
+		char why[128];
+
+		if (!wrong)
+			continue;
+		snprintf(why, sizeof(why), "%s: page %d, at %s, %#x was %#x", wrong, i,
+			 gate->name, now[i], r->entries[i]);
+		return fail(r, why);
+	}
+	return 0;
 }
 
 /* 0; 1: there is no race, because A never came to its gate; -1: failed. */
@@ -283,6 +329,9 @@ static int start_side(struct racing *r, int side)
 		return fail(r, hold ? "neither at its gate nor done: see the stacks" :
 			    "unknown wait: asleep at no wait point of the list, see the stacks");
 	}
+	/* What is wrong already is told in the end; the race goes on, to be cleared away. */
+	if (ret == AT_GATE && !side)
+		check_entries(r, hold);
 	if (side || !hold || ret != DONE)
 		return 0;
 	r->result->verdict = RACE_UNREACHABLE;
@@ -322,7 +371,7 @@ static void verify(struct racing *r)
 {
 	for (int i = 0; i < 2 && !r->e->options.no_verify && !r->died; i++) {
 		struct hotmirror_verify v = {};
-		int ret = r->e->fd[i] < 0 || !r->e->sh->range[i] ? -ENODEV :
+		int ret = r->e->fd[i] < 0 || r->e->sh->range[i] == RACE_NONE ? -ENODEV :
 			  hm_verify(r->e->fd[i], &v);
 
 		r->result->verify_unsure |= ret == -EAGAIN || ret == -ETIMEDOUT;
@@ -360,10 +409,12 @@ static void nothing_left(struct racing *r)
 
 	if (hm_query(r->e->control, &q))
 		return;
-	if (q.pages_used == r->e->q.pages_used && q.pins == r->e->q.pins)
+	if (q.pages_used == r->e->q.pages_used && q.pins == r->e->q.pins &&
+	    q.ranges == r->e->q.ranges)
 		return;
-	snprintf(why, sizeof(why), "left behind: %lld device pages, %d pins",
-		 (long long)(q.pages_used - r->e->q.pages_used), (int)(q.pins - r->e->q.pins));
+	snprintf(why, sizeof(why), "left behind: %lld device pages, %d pins, %d ranges",
+		 (long long)(q.pages_used - r->e->q.pages_used), (int)(q.pins - r->e->q.pins),
+		 (int)(q.ranges - r->e->q.ranges));
 	fail(r, why);
 }
 
@@ -401,20 +452,31 @@ static void give_up(struct racing *r)
 	race_session_replace(r->e);
 }
 
+/* The device, and whose memory it is. These files are not to be used again. */
+static void sabotage(struct racing *r)
+{
+	struct race_engine *e = r->e;
+
+	if (!e->options.sabotage)
+		return;
+	hm_sabotage(e->fd[RACE_DEVICE], e->options.sabotage);
+	if (r->s->memory->flags & MEM_DAX)
+		hm_sabotage(e->fd[RACE_DAX], e->options.sabotage);
+	e->reopen = true;
+}
+
 static void race(struct racing *r, struct race_orders *orders)
 {
 	int side = 0, ret;
 
+	read_entries(r, r->entries);
 	ret = arm(r);
 	if (ret) {
 		r->result->verdict = ret == -ENXIO || ret == -EOPNOTSUPP ? RACE_SKIP : RACE_FAIL;
 		race_finish(r->e, r->s, false, &r->result->outcome);
 		return;
 	}
-	if (r->e->options.sabotage) {
-		hm_sabotage(r->e->fd[RACE_DEVICE], r->e->options.sabotage);
-		r->e->reopen = true;
-	}
+	sabotage(r);
 	while (side < r->s->sides && !(ret = start_side(r, side)))
 		side++;
 	open_gates(r);
@@ -496,6 +558,16 @@ struct race_engine *race_engine_start(const struct race_options *options, char *
 	if (hm_log_begin(&e->log, "hotmirror_race") < 0)
 		e->log.fd = -1;
 	return e;
+}
+
+void race_engine_set(struct race_engine *e, const struct race_options *options)
+{
+	e->options = *options;
+}
+
+bool race_engine_may_sabotage(const struct race_engine *e)
+{
+	return e->q.features & HOTMIRROR_HAS_SABOTAGE;
 }
 
 int race_engine_end(struct race_engine *e, char *why, size_t size)

@@ -31,6 +31,9 @@
 #define RACE_GATES	3	/* of one schedule, one for each side */
 #define RACE_NAME	192
 
+/* No instance, no mirrored range. */
+#define RACE_NONE	((__u32)-1)
+
 /* How long anything may take that does not stand at a gate. */
 #define RACE_LIMIT_MS	6000
 
@@ -87,9 +90,10 @@ struct race_outcome {
 #define OP_UFFD		(1U << 18)	/* resolves or changes userfaultfd state */
 #define OP_EVICTS	(1U << 19)	/* unplug up to the end: brings device pages home */
 #define OP_COPIES	(1U << 21)	/* a device access, not only its populate */
+#define OP_NAMED	(1U << 22)	/* invalidates the middle pages, and no page beside them */
 #define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
 #define OP_SPLITS	(1U << 24)	/* invalidates only where it splits a PMD */
-#define OP_WIDENS	(1U << 22)	/* gives rights: the memory is read-only before */
+#define OP_WIDENS	(1U << 25)	/* gives rights: the memory is read-only before */
 #define OP_RECLAIMS	(1U << 23)	/* invalidates what reclaim or migration can have */
 
 /* Of a memory. */
@@ -337,6 +341,7 @@ struct race_options {
 	__u64 sabotage;
 	bool no_order;			/* oracles that are off: shows that each stands alone */
 	bool no_verify;
+	bool no_entries;
 	bool no_log;
 	bool verbose;
 };
@@ -345,6 +350,9 @@ struct race_options {
 struct race_engine *race_engine_start(const struct race_options *options, char *why, size_t size);
 void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 		     struct race_result *result);
+/* From the next schedule on. */
+void race_engine_set(struct race_engine *e, const struct race_options *options);
+bool race_engine_may_sabotage(const struct race_engine *e);
 /* All is gone again; 0, or what is left, in @why. */
 int race_engine_end(struct race_engine *e, char *why, size_t size);
 
@@ -370,6 +378,12 @@ const char *race_known(const struct race_schedule *s, const struct race_result *
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
+/* What it has had of the CPUs so far. */
+long long race_cpu_ns(pid_t tid);
+
+/* sabotage.c: HOTMIRROR_SABOTAGE_<name>, 0 if there is none; the i-th name */
+__u64 race_sabotage(const char *name);
+const char *race_sabotage_name(int i);
 
 /* explain.c, reproducer.c */
 void race_explain(const struct race_schedule *s);

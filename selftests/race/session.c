@@ -24,7 +24,6 @@
 #include "memory.h"
 #include "session.h"
 
-#define NONE		((__u32)-1)
 /* Enough for the largest memory, twice; small, so that plugging is quick. */
 #define DEVICE_BYTES	(8ULL << 20)
 
@@ -67,7 +66,7 @@ static int make_shared(struct race_engine *e)
 	sh->features = e->q.features;
 	no_files(sh);
 	for (int i = 0; i < 3; i++) {
-		sh->id[i] = NONE;
+		sh->id[i] = RACE_NONE;
 		sh->fd[i] = -1;
 		e->fd[i] = -1;
 	}
@@ -288,9 +287,9 @@ static int unplug(struct race_engine *e, int which)
 {
 	__u32 id = e->sh->id[which];
 
-	if (id == NONE)
+	if (id == RACE_NONE)
 		return 0;
-	e->sh->id[which] = NONE;
+	e->sh->id[which] = RACE_NONE;
 	return hm_unplug(e->control, id, HOTMIRROR_GONE, RACE_LIMIT_MS);
 }
 
@@ -306,7 +305,7 @@ static int close_files(struct race_engine *e)
 		return 0;
 	memcpy(id, e->sh->id, sizeof(id));
 	for (int i = 0; i < 3; i++)
-		e->sh->id[i] = NONE;
+		e->sh->id[i] = RACE_NONE;
 	race_call(e, RACE_SETUP, RACE_OPEN);
 	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, false);
 	memcpy(e->sh->id, id, sizeof(id));

@@ -103,7 +103,7 @@ static int clear(struct race_shared *sh)
 {
 	unpin(sh);
 	for (int i = 0; i < 2; i++)
-		if (sh->range[i])
+		if (sh->range[i] != RACE_NONE)
 			hm_unmirror(sh->fd[i], sh->range[i]);
 	return race_area_clear(sh);
 }
@@ -114,8 +114,8 @@ static int build(struct race_shared *sh, struct race_worker *w)
 	int ret;
 
 	w->why[0] = '\0';
-	sh->range[0] = 0;
-	sh->range[1] = 0;
+	sh->range[0] = RACE_NONE;
+	sh->range[1] = RACE_NONE;
 	sh->area = (struct race_area){};
 	ret = sh->memory->build(&s);
 	ret = ret ?: race_area_rest(&s);
@@ -180,8 +180,8 @@ static int reopen(struct race_shared *sh)
 	for (int i = 0; i < 3; i++) {
 		if (sh->fd[i] >= 0)
 			close(sh->fd[i]);
-		sh->fd[i] = sh->id[i] == (__u32)-1 ? -1 : hm_open(sh->id[i]);
-		if (sh->fd[i] < 0 && sh->id[i] != (__u32)-1)
+		sh->fd[i] = sh->id[i] == RACE_NONE ? -1 : hm_open(sh->id[i]);
+		if (sh->fd[i] < 0 && sh->id[i] != RACE_NONE)
 			return sh->fd[i];
 	}
 	return 0;

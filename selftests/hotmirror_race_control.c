@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Negative controls of hotmirror_race: for each way to break the device a schedule that is
+ * aimed at it. It passes on the honest module, and fails on the broken one, every time,
+ * with one oracle alone.
+ */
+#include <fnmatch.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+#include "race/race.h"
+
+#define MAX_GLOBS	64
+#define TIMES		3
+
+/* The only one that is on. */
+enum oracle { ORDER, VERIFY, ENTRIES };
+
+struct control {
+	const char *sabotage;
+	const char *schedule;
+	enum oracle oracle;
+};
+
+static const struct control controls[] = {
+	{ "SKIP_RETRY", "prefetch+munmap@anon:populate.faulted", VERIFY },
+	{ "SKIP_RETRY", "prefetch+dontneed@thp:populate.faulted", VERIFY },
+	{ "CHECK_UNLOCKED", "prefetch+munmap@anon:populate.checked", VERIFY },
+	{ "STALE_SEQ", "prefetch+munmap@anon:populate.checked", VERIFY },
+	{ "SKIP_INVALIDATE", "munmap+snapshot@anon:invalidate.enter", VERIFY },
+	{ "SKIP_INVALIDATE", "dontneed+snapshot@anon:invalidate.done", ENTRIES },
+	{ "CLEAR_LATE", "munmap+snapshot@anon:invalidate.done", ENTRIES },
+	{ "CLEAR_SHORT", "munmap+snapshot@anon:invalidate.enter", VERIFY },
+	{ "CLEAR_SHORT", "mprotect_ro+snapshot@anon:invalidate.done", ENTRIES },
+	{ "IGNORE_END", "munmap+snapshot@anon:invalidate.done", ENTRIES },
+	{ "COPY_EARLY", "to_dev+cpu_write@anon:migrate.begin", ORDER },
+	{ "EVICT_NO_COPY", "unplug+read@private:evict.collected", ORDER },
+	{ "SKIP_UNMAP", "invalidate+read@dax:unplug.invalidated", ORDER },
+};
+
+#define NR_CONTROLS	(sizeof(controls) / sizeof(controls[0]))
+
+static const char *glob[MAX_GLOBS];
+static int globs;
+
+static void name_of(const struct control *c, char *name, size_t size)
+{
+	static const char *const oracles[] = { "order", "verify", "entries" };
+
+	snprintf(name, size, "control.%s.%s.%s", oracles[c->oracle], c->sabotage, c->schedule);
+}
+
+static bool wanted(const struct control *c)
+{
+	char name[RACE_NAME];
+
+	name_of(c, name, sizeof(name));
+	for (int i = 0; i < globs; i++)
+		if (!fnmatch(glob[i], name, 0))
+			return true;
+	return !globs;
+}
+
+/* How often it failed of TIMES, or -1 if it could not be run. */
+static int failures(struct race_engine *e, const struct race_schedule *s,
+		    const struct race_options *options, struct race_result *result)
+{
+	int failed = 0;
+
+	race_engine_set(e, options);
+	for (int i = 0; i < TIMES; i++) {
+		race_engine_run(e, s, result);
+		if (result->verdict == RACE_LOST)
+			ksft_exit_fail_msg("this machine is lost: %s\n", result->why);
+		if (result->verdict == RACE_SKIP)
+			return -1;
+		failed += result->verdict == RACE_FAIL;
+	}
+	return failed;
+}
+
+static void run_one(struct race_engine *e, const struct control *c)
+{
+	const struct race_options honest = {};
+	const struct race_options broken = {
+		.sabotage = race_sabotage(c->sabotage),
+		.no_order = c->oracle != ORDER,
+		.no_verify = c->oracle != VERIFY,
+		.no_entries = c->oracle != ENTRIES,
+		.no_log = true,
+	};
+	struct race_result result;
+	struct race_schedule s;
+	char name[RACE_NAME], why[2048];
+	int n;
+
+	name_of(c, name, sizeof(name));
+	printf("#  RUN           %s ...\n", name);
+	if (race_parse(c->schedule, &s, why, sizeof(why)))
+		ksft_exit_fail_msg("%s\n", why);
+	n = failures(e, &s, &honest, &result);
+	if (n < 0) {
+		/* ksft_test_result_skip() has no place for a name. */
+		ksft_cnt.ksft_xskip++;
+		printf("ok %u %s # SKIP %s\n", ksft_test_num(), name, result.why);
+		return;
+	}
+	if (n)
+		ksft_print_msg("Expected it to pass on the honest module: %s\n", result.why);
+	n = n ? 0 : failures(e, &s, &broken, &result);
+	if (n < TIMES)
+		ksft_print_msg("Expected it to fail %d times of %d on the broken one, not %d\n",
+			       TIMES, TIMES, n);
+	else
+		ksft_print_msg("caught: %s\n", result.why);
+	ksft_test_result(n == TIMES, "%s\n", name);
+}
+
+static void run_all(int plan)
+{
+	const struct race_options plain = {};
+	struct race_engine *e;
+	char why[256];
+
+	e = race_engine_start(&plain, why, sizeof(why));
+	if (!e)
+		ksft_exit_skip("%s\n", why);
+	if (!race_engine_may_sabotage(e)) {
+		race_engine_end(e, why, sizeof(why));
+		ksft_exit_skip("the module was not loaded with sabotage=1\n");
+	}
+	ksft_set_plan(plan);
+	for (size_t i = 0; i < NR_CONTROLS; i++)
+		if (wanted(&controls[i]))
+			run_one(e, &controls[i]);
+	if (race_engine_end(e, why, sizeof(why)))
+		ksft_exit_fail_msg("%s\n", why);
+}
+
+static int list(void)
+{
+	char name[RACE_NAME];
+
+	puts("# NAMES 1");		/* seconds each */
+	for (size_t i = 0; i < NR_CONTROLS; i++) {
+		name_of(&controls[i], name, sizeof(name));
+		printf("%s\t1\n", name);
+	}
+	return 0;
+}
+
+/* As of hotmirror_race; all tests are of tier 1. */
+static const struct option longs[] = {
+	{ "glob", required_argument, NULL, 'g' },
+	{ "tier", required_argument, NULL, 't' },
+	{ "list", no_argument, NULL, 'l' },
+	{ "help", no_argument, NULL, 'h' },
+	{},
+};
+
+static int usage(int status)
+{
+	fprintf(status ? stderr : stdout,
+		"hotmirror_race_control [-g GLOB]...   break the device, and see that it is noticed\n"
+		"hotmirror_race_control -l             list the tests\n");
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	int c, plan = 0;
+
+	while ((c = getopt_long(argc, argv, "g:t:lh", longs, NULL)) >= 0) {
+		if (c == 'l')
+			return list();
+		if (c == 'g' && globs < MAX_GLOBS)
+			glob[globs++] = optarg;
+		else if (c != 't')
+			return usage(c == 'h' ? 0 : 2);
+	}
+	for (size_t i = 0; i < NR_CONTROLS; i++)
+		plan += wanted(&controls[i]);
+	ksft_print_header();
+	run_all(plan);
+	ksft_finished();
+}
