@@ -22,13 +22,6 @@ static const struct known known[] = {
 	{ "atomic*+fork_*@*:exclusive.converted", "M-",
 	  "fork() is ENOMEM while somebody has a device-exclusive page locked" },
 	/*
-	 * mremap() has to take merged pages apart, and overlooks those that live in a device:
-	 * they have no PTE that is present. The next fault migrates, the way back to the PTE
-	 * goes by the old address, and the migration entry stays: the fault never ends. 7.3.
-	 */
-	{ "to_dev*+mremap@ksm*:*", "does not end", "mremap() of a merged page in a device" },
-	{ "mremap+to_dev*@ksm*:*", "does not end", "mremap() of a merged page in a device" },
-	/*
 	 * munlock_vma_folio() does not ask what kind of page it is, and puts a reference into
 	 * a list of the CPU, for as long as nothing else fills that: mlock() has left these
 	 * pages out.

@@ -243,6 +243,12 @@ const char *race_impossible(const struct race_schedule *s)
 		return "userfaultfd has no part in it: see the memory without";
 	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
 		return "a snapshot sees the moment between fork() and the write";
+	/*
+	 * mremap() takes merged pages apart, and overlooks those that live in a device. The
+	 * next fault is then taken for ever, and the page is lost with its rss counter (7.3).
+	 */
+	if (all & OP_MOVES && all & OP_MIGRATES && memory & MEM_KSM)
+		return "kernel bug: mremap() of a merged page in a device loses it";
 	if (all & OP_WIDENS && all & OP_EXCLUDES)
 		return "read-only memory is not made exclusive";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
