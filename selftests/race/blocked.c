@@ -38,6 +38,7 @@ static const struct wait_point wait_points[] = {
 	{ "hotmirror_migrate", false, "mmap_lock" },
 	{ "hotmirror_", false, "driver lock" },
 	{ "hugetlb_", false, "hugetlb lock" },
+	{ "__walk_page_range", false, "hugetlb lock" },
 	{ "folio_lock_anon_vma", false, "anon_vma" },
 	{ "rmap_walk_anon", false, "anon_vma" },
 	{ "anon_vma_", false, "anon_vma" },
