@@ -296,8 +296,7 @@ static bool can_check_entries(const struct racing *r, const struct race_hold *ho
 		return false;
 	/* A PMD is split or called back for as a whole; mremap() unmaps its target first. */
 	return op & OP_NAMED && !(gate & GATE_CORE && op & OP_MOVES) &&
-	       r->e->sh->area.grain == hm_page_size() &&
-	       !(r->s->memory->flags & (MEM_THP | MEM_PMD));
+	       r->e->sh->area.length < r->e->q.pmd_size;
 }
 
 static int check_entries(struct racing *r, const struct race_hold *hold)
