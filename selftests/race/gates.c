@@ -65,7 +65,7 @@ static bool notifies(const struct race_op *op, unsigned int memory)
 	if (op->flags & OP_EXCLUDES)
 		return op->flags & OP_SECOND;
 	/* Nothing to be copied: no anonymous page was ever there. */
-	if (op->flags & OP_FORKS && memory & (MEM_HOLE | MEM_CLEAN) && !(memory & MEM_ANON))
+	if (op->flags & OP_FORKS && (memory & MEM_HOLE || !(memory & MEM_ANON)))
 		return false;
 	if (op->flags & OP_SPLITS && memory & MEM_THP)
 		return true;
@@ -151,7 +151,8 @@ const struct race_gate race_gates[] = {
 	GATE("access.begin", ACCESS_BEGIN, GATE_SAME, accesses, "before it takes the driver lock"),
 	GATE("access.locked", ACCESS_LOCKED, GATE_LOCKED, accesses,
 	     "with the driver lock, a good entry at hand, no byte copied"),
-	GATE("fault.enter", FAULT_ENTER, GATE_FAULTS, faults, "before the page fault for the device"),
+	GATE("fault.enter", FAULT_ENTER, GATE_FAULTS, faults,
+	     "before the page fault for the device"),
 	GATE("fault.done", FAULT_DONE, GATE_SAME, faults, "after the page fault for the device"),
 	GATE("populate.begin", POPULATE_BEGIN, 0, populates,
 	     "the sequence is read, the CPU page table not yet walked"),
@@ -161,7 +162,8 @@ const struct race_gate race_gates[] = {
 	     "with the driver lock, the sequence not yet checked"),
 	GATE("populate.checked", POPULATE_CHECKED, GATE_LOCKED, populates,
 	     "with the driver lock, the sequence checked, nothing stored"),
-	GATE("populate.done", POPULATE_DONE, GATE_SAME, populates, "entries stored, driver lock dropped"),
+	GATE("populate.done", POPULATE_DONE, GATE_SAME, populates,
+	     "entries stored, driver lock dropped"),
 	GATE("snapshot.begin", SNAPSHOT_BEGIN, GATE_SAME, snapshots,
 	     "the sequence is read, the CPU page table not yet walked"),
 	GATE("snapshot.walked", SNAPSHOT_WALKED, 0, snapshots,
@@ -178,7 +180,8 @@ const struct race_gate race_gates[] = {
 	     "the callback is about to return"),
 	GATE("invalidate.between", INVALIDATE_BETWEEN, GATE_WARM | GATE_TWO_PASS, notifies,
 	     "between the two passes: new entries are stopped, old ones are there"),
-	GATE("migrate.begin", MIGRATE_BEGIN, GATE_SAME | GATE_MMAP, migrates, "before migrate_vma_setup()"),
+	GATE("migrate.begin", MIGRATE_BEGIN, GATE_SAME | GATE_MMAP, migrates,
+	     "before migrate_vma_setup()"),
 	GATE("migrate.collected", MIGRATE_COLLECTED, GATE_MMAP, migrates,
 	     "pages are collected and unmapped: migration entries"),
 	GATE("migrate.copied", MIGRATE_COPIED, GATE_MMAP, migrates, "the contents are copied"),
@@ -190,8 +193,10 @@ const struct race_gate race_gates[] = {
 	     "a fault on a private page has begun"),
 	GATE("to_ram.collected", TO_RAM_COLLECTED, GATE_ANY_TASK, fetches,
 	     "the private page is unmapped: a migration entry"),
-	GATE("to_ram.copied", TO_RAM_COPIED, GATE_FAULTS | GATE_ANY_TASK, fetches, "its contents are copied"),
-	GATE("to_ram.moved", TO_RAM_MOVED, GATE_SAME | GATE_ANY_TASK, fetches, "after migrate_vma_pages()"),
+	GATE("to_ram.copied", TO_RAM_COPIED, GATE_FAULTS | GATE_ANY_TASK, fetches,
+	     "its contents are copied"),
+	GATE("to_ram.moved", TO_RAM_MOVED, GATE_SAME | GATE_ANY_TASK, fetches,
+	     "after migrate_vma_pages()"),
 	GATE("exclusive.begin", EXCLUSIVE_BEGIN, GATE_SAME, excludes,
 	     "the sequence is read, the page not yet taken from the CPU"),
 	GATE("exclusive.converted", EXCLUSIVE_CONVERTED, 0, excludes,
