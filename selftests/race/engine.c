@@ -280,23 +280,32 @@ static const char *wrong_entry(const struct racing *r, const struct race_gate *g
 {
 	const struct race_area *area = &r->e->sh->area;
 	bool named = page >= area->b_first && page < area->b_first + area->b_pages;
-	bool returns = gate->nr == HOTMIRROR_GATE_INVALIDATE_DONE;
+	bool returns = gate->flags & GATE_CALLED;
 
 	if (named && returns)
 		return entry ? "the callback left an entry that it names" : NULL;
 	return entry == r->entries[page] ? NULL : "an entry went that no callback names";
 }
 
-/* The gates of the callback where the driver lock is free. */
+/* Where it is known which pages are named, and the driver lock is free. */
+static bool can_check_entries(const struct racing *r, const struct race_hold *hold)
+{
+	unsigned int gate = hold->gate->flags, op = r->s->op[hold->side]->flags;
+
+	if (r->e->options.no_entries || !(gate & GATE_WARM) || gate & GATE_LOCKED)
+		return false;
+	/* A PMD is split or called back for as a whole; mremap() unmaps its target first. */
+	return op & OP_NAMED && !(gate & GATE_CORE && op & OP_MOVES) &&
+	       r->e->sh->area.grain == hm_page_size() &&
+	       !(r->s->memory->flags & (MEM_THP | MEM_PMD));
+}
+
 static int check_entries(struct racing *r, const struct race_hold *hold)
 {
 	const struct race_gate *gate = hold->gate;
 	__u32 now[RACE_PAGES];
 
-	if (!(gate->flags & GATE_WARM) || gate->flags & GATE_LOCKED ||
-	    r->e->options.no_entries || !(r->s->op[hold->side]->flags & OP_NAMED) ||
-	    r->e->sh->area.grain != hm_page_size() || r->s->memory->flags & (MEM_THP | MEM_PMD) ||
-	    !read_entries(r, now))
+	if (!can_check_entries(r, hold) || !read_entries(r, now))
 		return 0;
 	for (int i = 0; i < r->e->sh->area.pages; i++) {
 		const char *wrong = wrong_entry(r, gate, i, now[i]);

@@ -2,6 +2,8 @@
 /*
  * The gates, in which state A begins so that it meets them, and who does.
  */
+#include <string.h>
+
 #include "race.h"
 
 static bool accesses(const struct race_op *op, unsigned int memory)
@@ -144,6 +146,69 @@ static bool is_protected(const struct race_op *op, unsigned int memory)
 	return memory & MEM_UFFD_RWP && uses(op);
 }
 
+/* At functions of the core: who runs them on which memory. */
+static bool walks(const struct race_op *op, unsigned int memory)
+{
+	return populates(op, memory) || snapshots(op, memory);
+}
+
+/*
+ * Not of a large private folio: the module guards its migration entries at its own gates,
+ * against zap_huge_pmd_folio() of 7.3, and cannot do so inside the core.
+ */
+static bool migrates_unguarded(const struct race_op *op, unsigned int memory)
+{
+	return migrates(op, memory) && !(memory & MEM_PRIVATE && memory & MEM_PMD);
+}
+
+static bool reads_sequence(const struct race_op *op, unsigned int memory)
+{
+	return walks(op, memory) || excludes(op, memory);
+}
+
+static bool is_op(const struct race_op *op, const char *name)
+{
+	return !strncmp(op->name, name, strlen(name));
+}
+
+static bool unmaps(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return is_op(op, "munmap");
+}
+
+static bool protects(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return is_op(op, "mprotect");
+}
+
+static bool moves(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return is_op(op, "mremap");
+}
+
+static bool forks(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_FORKS;
+}
+
+static bool fills_hole(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_HOLE && (faults(op, memory) || op->flags & (OP_TOUCHES | OP_PINS));
+}
+
+static bool invalidates(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_NAMED || op->flags & OP_EXCLUDES;
+}
+
+#define CORE(function, flags, reached, words)	\
+	{ "core." function, words, 0, GATE_CORE | (flags), reached }
+
 #define GATE(name, NAME, flags, reached, words)	\
 	{ name, words, HOTMIRROR_GATE_##NAME, flags, reached }
 
@@ -176,7 +241,7 @@ const struct race_gate race_gates[] = {
 	     "in the callback, with the driver lock, the sequence set, nothing cleared"),
 	GATE("invalidate.cleared", INVALIDATE_CLEARED, GATE_WARM | GATE_LOCKED, notifies,
 	     "in the callback, entries cleared, the driver lock held"),
-	GATE("invalidate.done", INVALIDATE_DONE, GATE_SAME | GATE_WARM, notifies,
+	GATE("invalidate.done", INVALIDATE_DONE, GATE_SAME | GATE_WARM | GATE_CALLED, notifies,
 	     "the callback is about to return"),
 	GATE("invalidate.between", INVALIDATE_BETWEEN, GATE_WARM | GATE_TWO_PASS, notifies,
 	     "between the two passes: new entries are stopped, old ones are there"),
@@ -220,6 +285,23 @@ const struct race_gate race_gates[] = {
 	     "unplug has unmapped the pages: migration entries"),
 	GATE("evict.copied", EVICT_COPIED, GATE_ANY_TASK, evicts, "their contents are copied"),
 	GATE("evict.moved", EVICT_MOVED, GATE_ANY_TASK, evicts, "after migrate_device_pages()"),
+	CORE("__mmu_notifier_invalidate_range_start", GATE_SAME | GATE_WARM, invalidates,
+	     "about to call the mirrors, no page table entry changed"),
+	CORE("__mmu_notifier_invalidate_range_end", GATE_WARM | GATE_CALLED, invalidates,
+	     "page table entries changed, the invalidation not yet ended"),
+	CORE("mmu_interval_read_begin", GATE_SAME, reads_sequence, "about to read the sequence"),
+	CORE("hmm_range_fault", GATE_SAME | GATE_MMAP, walks, "about to walk the CPU page table"),
+	CORE("migrate_vma_setup", GATE_SAME | GATE_MMAP, migrates, "about to collect and unmap the pages"),
+	CORE("migrate_vma_pages", GATE_SAME | GATE_MMAP, migrates_unguarded, "about to move the pages"),
+	CORE("migrate_vma_finalize", GATE_SAME | GATE_MMAP, migrates_unguarded,
+	     "about to take the migration entries away"),
+	CORE("make_device_exclusive", GATE_SAME | GATE_MMAP, excludes,
+	     "about to take the page from the CPU"),
+	CORE("unmap_vmas", GATE_WARM, unmaps, "the VMA is taken out, its pages still mapped"),
+	CORE("change_protection", GATE_WARM, protects, "the PTEs are about to change"),
+	CORE("move_page_tables", GATE_WARM, moves, "the new VMA is there, the PTEs in the old"),
+	CORE("copy_page_range", GATE_WARM, forks, "the child's VMA is there, without its pages"),
+	CORE("do_anonymous_page", 0, fills_hole, "a fault on a hole, about to allocate a page"),
 	{ "uffd.missing", "asleep in handle_userfault(): the page is missing", 0, GATE_UFFD,
 	  misses },
 	{ "uffd.wp", "asleep in handle_userfault(): the page is write-protected", 0, GATE_UFFD,

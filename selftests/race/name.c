@@ -151,10 +151,9 @@ static int parse_gates(char *text, struct race_schedule *s, char *why, size_t si
 	return 0;
 }
 
-int race_parse(const char *name, struct race_schedule *s, char *why, size_t size)
+int race_read(const char *name, struct race_schedule *s, char *why, size_t size)
 {
 	char text[RACE_NAME], *memory, *gates;
-	const char *bad;
 	int ret;
 
 	*s = (struct race_schedule){};
@@ -175,8 +174,14 @@ int race_parse(const char *name, struct race_schedule *s, char *why, size_t size
 	s->memory = race_memory(memory);
 	if (!s->memory)
 		return unknown(why, size, "memory", memory, memory_name);
-	ret = parse_gates(gates, s, why, size);
-	bad = ret ? NULL : race_impossible(s);
+	return parse_gates(gates, s, why, size);
+}
+
+int race_parse(const char *name, struct race_schedule *s, char *why, size_t size)
+{
+	int ret = race_read(name, s, why, size);
+	const char *bad = ret ? NULL : race_impossible(s);
+
 	if (bad)
 		ret = (snprintf(why, size, "%s: %s", name, bad), -EINVAL);
 	return ret;

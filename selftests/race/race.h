@@ -129,7 +129,7 @@ struct race_outcome {
 #define GATE_CORE	(1U << 5)	/* at the entry of a function of the core */
 #define GATE_LOCKED	(1U << 6)	/* the driver lock is held there */
 #define GATE_MMAP	(1U << 7)	/* mmap_lock is held for reading there */
-#define GATE_NONE	(1U << 8)	/* of the explorer: A runs through, no gate */
+#define GATE_CALLED	(1U << 8)	/* the callback has done its work */
 #define GATE_SAME	(1U << 9)	/* what B meets there is the same on all memory */
 #define GATE_FAULTS	(1U << 10)	/* a page fault is about to be taken there */
 
@@ -205,6 +205,8 @@ struct race_schedule {
 int race_name(const struct race_schedule *s, char *name, size_t size);
 /* 0, or -EINVAL and a text that says what is wrong and what there is. */
 int race_parse(const char *name, struct race_schedule *s, char *why, size_t size);
+/* The same of one that cannot be: what the tables rule out is not asked. */
+int race_read(const char *name, struct race_schedule *s, char *why, size_t size);
 /* Why it cannot be, NULL if it can. */
 const char *race_impossible(const struct race_schedule *s);
 /* Call @fn for every schedule that is one gate deep and possible. */

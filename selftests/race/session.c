@@ -169,15 +169,23 @@ int race_wait(struct race_engine *e, int worker, int limit_ms, bool serve)
 
 /* ---- the target ---- */
 
-static void forget_gates(struct race_engine *e)
+static void forget_gate(struct race_engine *e, int i)
 {
-	while (e->gates)
-		close(e->gate[--e->gates].fd);
+	close(e->gate[i].fd);
+	e->gate[i] = e->gate[--e->gates];
+}
+
+/* Those of the device files; a gate in the core is dear to make, and belongs to no file. */
+static void forget_gates(struct race_engine *e, bool core)
+{
+	for (int i = e->gates - 1; i >= 0; i--)
+		if (core || !(e->gate[i].gate->flags & GATE_CORE))
+			forget_gate(e, i);
 }
 
 static void forget_files(struct race_engine *e)
 {
-	forget_gates(e);
+	forget_gates(e, false);
 	for (int i = 0; i < 3; i++) {
 		if (e->fd[i] >= 0)
 			close(e->fd[i]);
@@ -433,6 +441,19 @@ static int whose(const struct race_schedule *s, const struct race_hold *hold)
 	return op->flags & OP_SECOND ? RACE_SECOND : RACE_DEVICE;
 }
 
+static int open_core(struct race_engine *e, const struct race_gate *gate)
+{
+	const char *function = gate->name + strlen("core.");
+	int fd = hm_gate_core(e->control, function);
+
+	/* There are few of them at a time. */
+	if (fd == -ENOSPC || fd == -EBUSY) {
+		forget_gates(e, true);
+		fd = hm_gate_core(e->control, function);
+	}
+	return fd;
+}
+
 int race_session_gate(struct race_engine *e, const struct race_schedule *s,
 		      const struct race_hold *hold)
 {
@@ -444,7 +465,7 @@ int race_session_gate(struct race_engine *e, const struct race_schedule *s,
 			return e->gate[i].fd;
 	if (e->gates == RACE_GATE_FILES)
 		return -ENOSPC;
-	fd = gate->flags & GATE_CORE ? hm_gate_core(e->control, gate->name + strlen("core.")) :
+	fd = gate->flags & GATE_CORE ? open_core(e, gate) :
 	     hm_gate_open(e->fd[device], gate->nr,
 			  gate->flags & GATE_ANY_TASK ? HOTMIRROR_GATE_INSTANCE : 0);
 	if (fd >= 0)
@@ -456,6 +477,7 @@ void race_session_end(struct race_engine *e)
 {
 	race_session_replace(e);
 	race_session_kill(e);
+	forget_gates(e, true);
 	race_machine_restore();
 	close(e->control);
 }
