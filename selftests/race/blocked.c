@@ -68,6 +68,7 @@ static const struct wait_point wait_points[] = {
 	{ "do_mlock", false, "mmap_lock" },
 	{ "__do_sys_m", false, "mmap_lock" },
 	{ "dup_mm", false, "mmap_lock" },
+	{ "copy_process", false, "mmap_lock" },
 	{ "exit_mm", false, "mmap_lock" },
 	{ "lock_mm_and_find_vma", false, "mmap_lock" },
 	{ "do_user_addr_fault", false, "mmap_lock" },

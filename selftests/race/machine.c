@@ -25,7 +25,7 @@ static int huge_pool(void)
 }
 
 /* It is set running and stopped by who needs it. */
-static int ksm(void)
+static int merging(void)
 {
 	return hm_setting_set(&settings[1], "/sys/kernel/mm/ksm/run", 0) ?:
 	       hm_setting_set(&settings[2], "/sys/kernel/mm/ksm/sleep_millisecs", 0) ?:
@@ -44,7 +44,7 @@ static const struct {
 } needs[] = {
 	{ RACE_SWAP, swap, "no swap space, and no zram" },
 	{ RACE_HUGE_POOL, huge_pool, "no huge pages (vm.nr_hugepages)" },
-	{ RACE_KSM, ksm, "kernel without KSM" },
+	{ RACE_KSM, merging, "kernel without KSM" },
 	{ RACE_SPLIT, split, "no split_huge_pages in debugfs" },
 };
 

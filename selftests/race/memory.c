@@ -168,7 +168,8 @@ int race_map_at(char *at, size_t length, char token)
 #define ANY(name, part, words, flags, build, machine)						\
 	MEMORY(name, part, words, flags, 0, 0, build, machine)
 #define LIVES(name, part, words, flags, KIND, build)						\
-	MEMORY(name, part, words, MEM_ANON | (flags), HOTMIRROR_HAS_##KIND, HOTMIRROR_##KIND, build, 0)
+	MEMORY(name, part, words, MEM_ANON | (flags), HOTMIRROR_HAS_##KIND,			\
+	       HOTMIRROR_##KIND, build, 0)
 
 const struct race_memory race_memories[] = {
 	ANY("anon", PLAIN, "anonymous memory, 4 pages", ANON, race_build_anon, 0),
@@ -223,8 +224,8 @@ const struct race_memory race_memories[] = {
 	      MEM_COHERENT | THIN, COHERENT, race_build_device),
 	MEMORY("dax", PLAIN, "device memory mapped in pages", MEM_SHARED | MEM_DAX | THIN,
 	       HOTMIRROR_HAS_DAX, 0, race_build_dax, 0),
-	MEMORY("dax_pmd", PLAIN, "device memory mapped in PMDs", MEM_SHARED | MEM_DAX | MEM_PMD | THIN,
-	       HOTMIRROR_HAS_DAX_PMD, 0, race_build_dax_pmd, 0),
+	MEMORY("dax_pmd", PLAIN, "device memory mapped in PMDs",
+	       MEM_SHARED | MEM_DAX | MEM_PMD | THIN, HOTMIRROR_HAS_DAX_PMD, 0, race_build_dax_pmd, 0),
 };
 
 const int race_nr_memories = sizeof(race_memories) / sizeof(race_memories[0]);

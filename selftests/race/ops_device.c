@@ -56,7 +56,8 @@ static void device_write(struct race_run *r)
 static void device_prefetch(struct race_run *r)
 {
 	struct hotmirror_access out = {};
-	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r), &out);
+	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r),
+			    &out);
 
 	by_page(r, ret, out.done);
 }
@@ -107,7 +108,8 @@ static void migrate(struct race_run *r, unsigned int cmd)
 	__u64 moved;
 
 	race_all(r, 0, r->area->pages,
-		 hm_migrate(r->fd, cmd, r->area->mem, r->area->length, HOTMIRROR_MIGRATE_LARGE, &moved));
+		 hm_migrate(r->fd, cmd, r->area->mem, r->area->length, HOTMIRROR_MIGRATE_LARGE,
+			    &moved));
 }
 
 static void device_to_dev(struct race_run *r)
@@ -178,15 +180,15 @@ static const char *as_a_write(unsigned int memory)
 	  OP_DEVICE | OP_COPIES | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL,		\
 	  device_write, 0 },									\
 	{ "prefetch" suffix, whose " populates its page table",					\
-	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch, 0 },			\
-	{ "prefetch_w" suffix, whose " populates its page table, to write",				\
+	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch, 0 },		\
+	{ "prefetch_w" suffix, whose " populates its page table, to write",			\
 	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, as_a_write, NULL,			\
 	  device_prefetch_w, 0 },								\
 	{ "atomic" suffix, whose " adds one to a word of page 1, which it makes exclusive",	\
-	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,		\
-	  must_be_anon, NULL, device_atomic, 0 },							\
+	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,	\
+	  must_be_anon, NULL, device_atomic, 0 },						\
 	{ "snapshot" suffix, whose " looks at the CPU page table",				\
-	  OP_DEVICE | OP_SNAPSHOTS | (more), 0, NULL, NULL, device_snapshot, 0 },			\
+	  OP_DEVICE | OP_SNAPSHOTS | (more), 0, NULL, NULL, device_snapshot, 0 },		\
 	{ "to_dev" suffix, whose " has the pages migrated to it",				\
 	  OP_DEVICE | OP_MIGRATES | OP_NOTIFIES | OP_BEST_EFFORT | (more), 0, must_migrate,	\
 	  NULL, device_to_dev, 0 },								\

@@ -60,8 +60,8 @@ static const char *nameless(unsigned int memory)
 const struct race_op race_ops_file[] = {
 	{ "truncate", "the file is cut off before the middle pages", OP_NOTIFIES, 0, has_file, NULL,
 	  cut_off, 0 },
-	{ "punch", "a hole is punched into the file at the middle pages", OP_NOTIFIES, 0, takes_holes,
-	  NULL, punch, 0 },
+	{ "punch", "a hole is punched into the file at the middle pages", OP_NOTIFIES, 0,
+	  takes_holes, NULL, punch, 0 },
 	{ "remove", "the middle pages are dropped from what is behind them (MADV_REMOVE)",
 	  OP_NOTIFIES, 0, nameless, NULL, remove_pages, 0 },
 };

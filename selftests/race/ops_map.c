@@ -75,19 +75,20 @@ static const char *private_anon(unsigned int memory)
 }
 
 const struct race_op race_ops_map[] = {
-	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL, do_munmap, 0 },
-	{ "mremap", "the middle pages are moved to another address", OP_NOTIFIES | OP_NAMED | OP_MOVES, 0, NULL,
-	  NULL, do_mremap, 0 },
-	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  protect_ro, 0 },
-	{ "mprotect_none", "the middle pages are made inaccessible", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  protect_none, 0 },
+	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
+	  do_munmap, 0 },
+	{ "mremap", "the middle pages are moved to another address",
+	  OP_NOTIFIES | OP_NAMED | OP_MOVES, 0, NULL, NULL, do_mremap, 0 },
+	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES | OP_NAMED, 0, NULL,
+	  NULL, protect_ro, 0 },
+	{ "mprotect_none", "the middle pages are made inaccessible", OP_NOTIFIES | OP_NAMED, 0, NULL,
+	  NULL, protect_none, 0 },
 	{ "mprotect_rw", "the middle pages, read-only before, are made writable",
 	  OP_NOTIFIES | OP_NAMED | OP_WIDENS, 0, not_watched, begin_ro, protect_rw, 0 },
-	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  dontneed, 0 },
-	{ "free", "the middle pages may be dropped (MADV_FREE)", OP_NOTIFIES | OP_NAMED | OP_FREES, 0,
-	  private_anon, NULL, lazily_free, 0 },
+	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)", OP_NOTIFIES | OP_NAMED, 0,
+	  NULL, NULL, dontneed, 0 },
+	{ "free", "the middle pages may be dropped (MADV_FREE)",
+	  OP_NOTIFIES | OP_NAMED | OP_FREES, 0, private_anon, NULL, lazily_free, 0 },
 };
 
 const int race_nr_ops_map = sizeof(race_ops_map) / sizeof(race_ops_map[0]);

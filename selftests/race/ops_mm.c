@@ -191,8 +191,10 @@ static const char *huge(unsigned int memory)
 
 static const char *mergeable(unsigned int memory)
 {
-	if (!(memory & MEM_ANON) || memory & (PLACED | MEM_HUGETLB | MEM_FILE | MEM_HOLE | MEM_SMALL |
-					      MEM_THP | MEM_USERFAULT))
+	const unsigned int other = PLACED | MEM_HUGETLB | MEM_FILE | MEM_HOLE | MEM_SMALL | MEM_THP |
+				   MEM_USERFAULT;
+
+	if (!(memory & MEM_ANON) || memory & other)
 		return "KSM merges small anonymous pages only";
 	return memory & MEM_KSM ? "it is merged already" : NULL;
 }
@@ -208,8 +210,9 @@ static const char *movable(unsigned int memory)
 
 static const char *expendable(unsigned int memory)
 {
-	return memory & (MEM_FILE | MEM_SHARED | MEM_USERFAULT) ? "each run takes pages away from the machine for good" :
-	       movable(memory);
+	if (memory & (MEM_FILE | MEM_SHARED | MEM_USERFAULT))
+		return "each run takes pages away from the machine for good";
+	return movable(memory);
 }
 
 #define BEST	OP_BEST_EFFORT

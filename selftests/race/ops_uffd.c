@@ -124,7 +124,9 @@ static const char *missing_small(unsigned int memory)
 
 static const char *missing_anon(unsigned int memory)
 {
-	return memory & MEM_ANON ? missing_small(memory) : "UFFDIO_MOVE takes anonymous memory only";
+	if (!(memory & MEM_ANON))
+		return "UFFDIO_MOVE takes anonymous memory only";
+	return missing_small(memory);
 }
 
 static const char *minor(unsigned int memory)
@@ -153,20 +155,22 @@ static const char *rw_protectable(unsigned int memory)
 
 const struct race_op race_ops_uffd[] = {
 	{ "uffd_copy", "page 1 comes by UFFDIO_COPY", OP_UFFD, 0, missing, make_page, copy, 0 },
-	{ "uffd_zero", "page 1 comes by UFFDIO_ZEROPAGE", OP_UFFD, 0, missing_small, NULL, zero, 0 },
+	{ "uffd_zero", "page 1 comes by UFFDIO_ZEROPAGE", OP_UFFD, 0, missing_small, NULL, zero,
+	  0 },
 	{ "uffd_poison", "page 1 is marked as lost by UFFDIO_POISON", OP_UFFD, 0, missing, NULL,
 	  mark_lost, 0 },
 	{ "uffd_move", "page 1 comes from another address by UFFDIO_MOVE", OP_UFFD, 0, missing_anon,
 	  make_page, move_in, 0 },
 	{ "uffd_move_away", "page 1 goes to another address by UFFDIO_MOVE",
 	  OP_UFFD | OP_NOTIFIES | OP_MOVES, 0, small_anon, make_room, move_away, 0 },
-	{ "uffd_continue", "page 1 is mapped by UFFDIO_CONTINUE", OP_UFFD, 0, minor, NULL, go_on, 0 },
+	{ "uffd_continue", "page 1 is mapped by UFFDIO_CONTINUE", OP_UFFD, 0, minor, NULL, go_on,
+	  0 },
 	{ "wp_on", "userfaultfd write-protects the middle pages", OP_UFFD | OP_NOTIFIES, 0,
 	  protectable, NULL, wp_on, 0 },
 	{ "wp_off", "userfaultfd lets the middle pages be written", OP_UFFD | OP_NOTIFIES, 0,
 	  protectable, NULL, wp_off, 0 },
-	{ "rwp_on", "userfaultfd protects the middle pages against all access", OP_UFFD | OP_NOTIFIES,
-	  0, rw_protectable, NULL, rwp_on, 0 },
+	{ "rwp_on", "userfaultfd protects the middle pages against all access",
+	  OP_UFFD | OP_NOTIFIES, 0, rw_protectable, NULL, rwp_on, 0 },
 	{ "rwp_off", "userfaultfd lets the middle pages be used", OP_UFFD | OP_NOTIFIES, 0,
 	  rw_protectable, NULL, rwp_off, 0 },
 };
