@@ -60,7 +60,8 @@ static int warm(struct race_shared *sh)
 		return hm_prefetch(sh->fd[RACE_DEVICE], area->sample, area->pages * page, write);
 	for (int i = 0; i < area->pages && !ret; i++)
 		if (i != 1)
-			ret = hm_prefetch(sh->fd[RACE_DEVICE], area->sample + i * page, page, write);
+			ret = hm_prefetch(sh->fd[RACE_DEVICE], area->sample + i * page, page,
+					  write);
 	return ret;
 }
 
