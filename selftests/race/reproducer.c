@@ -21,6 +21,11 @@ static const char *const operations[] = {
 	NULL
 };
 
+static const char *const others[] = {
+#include "replay/others.inc"
+	NULL
+};
+
 static const char *const memories[] = {
 #include "replay/memories.inc"
 	NULL
@@ -35,12 +40,12 @@ static const struct {
 	const char *name;
 	const char *const *lines;
 } parts[] = {
-	{ "operations", operations }, { "memories", memories }, { "run", run },
+	{ "operations", operations }, { "others", others }, { "memories", memories }, { "run", run },
 };
 
 /* ---- what a schedule needs ---- */
 
-#define WORDS	32
+#define WORDS	128
 #define WORD	40
 
 struct wanted {
@@ -103,17 +108,29 @@ static void want_flags(struct wanted *w, const struct race_schedule *s)
 		gates |= s->hold[i].gate->flags;
 	for (int i = 0; i < s->sides; i++)
 		ops |= s->op[i]->flags;
+	bool dropped = memory & (MEM_UFFD | MEM_UFFD_POISON);
 	const struct {
 		bool wanted;
 		const char *word;
 	} flags[] = {
 		{ may_be_absent(s), "absent" },
-		{ gates & GATE_WARM, "warm" }, { gates & GATE_DROPPED, "dropped" },
+		{ gates & GATE_WARM, "warm" },
+		{ gates & GATE_WARM && memory & MEM_USERFAULT, "warm_around" },
+		{ gates & GATE_WARM && !(memory & MEM_USERFAULT), "warm_whole" },
+		{ !(memory & (MEM_HOLE | MEM_CLEAN)) && !(ops & OP_WIDENS), "warm_write" },
+		{ gates & GATE_DROPPED, "dropped" },
 		{ gates & GATE_TWO_PASS, "two_pass" }, { gates & GATE_CORE, "core" },
 		{ gates & GATE_UFFD, "uffd_gate" },
-		{ memory & (MEM_UFFD | MEM_UFFD_WP), "uffd" },
+		{ memory & MEM_USERFAULT || ops & OP_UFFD, "uffd" },
+		{ memory & MEM_USERFAULT, "uffd_part" },
 		{ memory & MEM_UFFD, "uffd_missing" }, { memory & MEM_UFFD_WP, "uffd_wp" },
-		{ !(memory & MEM_HOLE), "filled" }, { ops & OP_SECOND, "second" },
+		{ memory & MEM_UFFD_MINOR, "uffd_minor" },
+		{ memory & MEM_UFFD_POISON, "uffd_poisoned" },
+		{ dropped && memory & MEM_SHARED, "drop_file" },
+		{ memory & MEM_UFFD_MINOR || (dropped && !(memory & MEM_SHARED)), "drop_mapping" },
+		{ memory & MEM_FILE, "is_file" },
+		{ memory & MEM_FILE && !(memory & (MEM_SHMEM | MEM_HUGETLB)), "ramfs" },
+		{ !(memory & (MEM_HOLE | MEM_CLEAN)), "fills" }, { ops & OP_SECOND, "second" },
 		{ ops & OP_MOVES, "moves" }, { ops & OP_FREES, "frees" },
 		{ ops & OP_EXITS, "exits" },
 	};
@@ -121,9 +138,12 @@ static void want_flags(struct wanted *w, const struct race_schedule *s)
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
 		if (flags[i].wanted)
 			want(w, flags[i].word);
-	for (int i = 0; i < s->sides; i++)
+	for (int i = 0; i < s->sides; i++) {
 		if (faults_of(s->op[i]))
 			want(w, faults_of(s->op[i]));
+		if (s->op[i]->prepare)
+			want(w, "prepares");
+	}
 }
 
 /* A line "@for words" that has one of them. */
@@ -140,17 +160,30 @@ static bool is_wanted(const struct wanted *w, const char *line)
 	return false;
 }
 
-/* A word of replay/; else nothing can be said about that operation or memory. */
-static int has_text(const char *const *lines, const char *what, const char *word)
+static bool has_word(const char *const *lines, const char *word)
 {
 	struct wanted w = {};
 
 	want(&w, word);
 	for (; *lines; lines++)
 		if (strstr(*lines, "/* @for ") && is_wanted(&w, strstr(*lines, "/* @for ") + 8))
-			return 0;
-	fprintf(stderr, "no reproducer: there is no C text for %s %s yet\n", what, word);
-	return 2;
+			return true;
+	return false;
+}
+
+/* Without C text of its operations and memory there is nothing to print. */
+static int has_text(const struct race_schedule *s)
+{
+	const char *lacks = NULL;
+
+	if (!has_word(memories, memory_base(s->memory)) || s->memory->flags & MEM_UFFD_RWP)
+		lacks = s->memory->name;
+	for (int i = 0; i < s->sides; i++)
+		if (!has_word(operations, op_base(s->op[i])) && !has_word(others, op_base(s->op[i])))
+			lacks = s->op[i]->name;
+	if (lacks)
+		fprintf(stderr, "no reproducer: there is no C text for %s\n", lacks);
+	return lacks ? 2 : 0;
 }
 
 /* ---- head and tables ---- */
@@ -170,7 +203,7 @@ static void config(const struct race_schedule *s)
 		printf(" TRANSPARENT_HUGEPAGE");
 	if (memory & MEM_HUGETLB)
 		printf(" HUGETLBFS");
-	if (memory & (MEM_UFFD | MEM_UFFD_WP))
+	if (memory & MEM_USERFAULT)
 		printf(" USERFAULTFD");
 	if (memory & MEM_DAX)
 		printf(" FS_DAX");
@@ -410,14 +443,11 @@ int race_reproducer(const struct race_schedule *s)
 	char name[RACE_NAME];
 	struct wanted wanted = {};
 	struct printing p = { .s = s, .wanted = &wanted, .name = name };
-	int ret = has_text(memories, "memory", memory_base(s->memory));
 
-	for (int i = 0; i < s->sides && !ret; i++) {
-		ret = has_text(operations, "operation", op_base(s->op[i]));
+	if (has_text(s))
+		return 2;
+	for (int i = 0; i < s->sides; i++)
 		want(&wanted, op_base(s->op[i]));
-	}
-	if (ret)
-		return ret;
 	want(&wanted, memory_base(s->memory));
 	want_flags(&wanted, s);
 	race_name(s, name, sizeof(name));

@@ -149,7 +149,7 @@ static void op_cpu_read(int side)
 }
 
 /* @end */
-/* @for cpu_write */
+/* @for cpu_write fork_child fork_parent */
 static char store(char *at, char who, int page)
 {
 	char end = sigsetjmp(back, 1);
@@ -160,6 +160,8 @@ static char store(char *at, char who, int page)
 	return '+';
 }
 
+/* @end */
+/* @for cpu_write */
 static void op_cpu_write(int side)
 {
 	for (int i = sh->first; i < sh->first + sh->nr; i++)

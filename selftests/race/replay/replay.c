@@ -10,11 +10,17 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+/* @for ramfs */
+#include <linux/mount.h>
+/* @end */
 /* @for uffd */
 #include <linux/userfaultfd.h>
 /* @end */
 #include <poll.h>
 #include <pthread.h>
+/* @for fork_child fork_parent */
+#include <sched.h>
+/* @end */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -27,6 +33,9 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+/* @for gup_read vmsplice */
+#include <sys/uio.h>
+/* @end */
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -97,7 +106,7 @@ static struct {
 	int pages, first, nr;			/* of the sample; the middle ones */
 	int id[3], fd[3], uffd;			/* instances, and the child's files of them */
 	int go[SIDES + 1], done[SIDES + 1];	/* eventfds */
-	pid_t tid[SIDES + 1];
+	pid_t tid[SIDES + 1], proxy[SIDES + 1];	/* a child that it waits for */
 	bool only_faults;
 	char *buffer[SIDES + 1];
 } *sh;
@@ -105,6 +114,9 @@ static struct {
 static size_t page_size, pmd_size;
 static char *window;
 static int control, pidfd, fd[3], uffd = -1;
+/* @for is_file */
+static int file = -1;			/* behind the memory */
+/* @end */
 
 static void *shared_pages(size_t length)
 {
@@ -142,7 +154,7 @@ static __u64 word_of(char who, int page)
 
 static char token(__u64 word, int page)
 {
-	static const char names[][4] = { "012", "ijk", "aAx", "bBy", "cCz", "uUv" };
+	static const char names[][4] = { "012", "ijk", "aAx", "bBy", "cCz", "uUv", "opq" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (word - word_of(names[i][0], page) < 3)
@@ -150,7 +162,7 @@ static char token(__u64 word, int page)
 	return '?';
 }
 
-/* @for filled write uffd_missing */
+/* @for fills write uffd ramfs */
 static void fill(char *at, char who, int page)
 {
 	__u64 word = word_of(who, page);
@@ -190,6 +202,7 @@ static char load(char *at, int page, char *seen)
 /* ---- the operations ---- */
 
 /* @part operations */
+/* @part others */
 /* ---- the memory ---- */
 
 /* At a fixed place of the window, which is aligned to a PMD. */
@@ -206,15 +219,15 @@ static void layout(size_t offset, size_t length)
 	sh->nr = 2;
 }
 
-static void map(int flags, int file)
+static void map(int flags, int of)
 {
 	const int rw = PROT_READ | PROT_WRITE;
 
-	if (mmap(sh->mem, sh->length, rw, flags | MAP_FIXED, file, 0) != sh->mem)
+	if (mmap(sh->mem, sh->length, rw, flags | MAP_FIXED, of, 0) != sh->mem)
 		err(2, "mmap of the memory");
 }
 
-/* @for filled */
+/* @for fills */
 static void fill_all(void)
 {
 	for (int i = 0; i < sh->pages; i++)
@@ -266,7 +279,7 @@ static void start(int side)
 		err(2, "pthread_create");
 }
 
-static void mirror(int file)
+static void mirror(int device)
 {
 	struct hotmirror_mirror m = {
 		.size = sizeof(m),
@@ -277,27 +290,21 @@ static void mirror(int file)
 		.length = sh->length,
 	};
 
-	if (ioctl(file, HOTMIRROR_MIRROR, &m))
+	if (ioctl(device, HOTMIRROR_MIRROR, &m))
 		err(2, "MIRROR");
 }
 
 /* @for warm */
 /* Populate the device page table with what is present. */
-static void warm(void)
+static void prefetch(int page, int pages)
 {
-	for (int i = 0; i < sh->pages; i++) {
-		struct hotmirror_access a = access_to(i, page_size, NULL);
+	struct hotmirror_access a = access_to(page, pages * page_size, NULL);
 
-		/* @for filled */
-		a.flags = HOTMIRROR_ACCESS_WRITE;
-		/* @end */
-		/* @for uffd */
-		if (i == 1)
-			continue;
-		/* @end */
-		if (ioctl(fd[0], HOTMIRROR_PREFETCH, &a))
-			err(2, "PREFETCH");
-	}
+	/* @for warm_write */
+	a.flags = HOTMIRROR_ACCESS_WRITE;
+	/* @end */
+	if (ioctl(fd[0], HOTMIRROR_PREFETCH, &a))
+		err(2, "PREFETCH");
 }
 
 /* @end */
@@ -346,20 +353,31 @@ static void child(void)
 		if (sh->id[i] >= 0 && fd[i] < 0)
 			err(2, "%s", path);
 	}
+	/* @for uffd */
+	open_uffd();
+	/* @end */
 	build();
 	mirror(fd[0]);
 	/* @for second */
 	mirror(fd[1]);
 	/* @end */
-	/* @for uffd */
+	/* @for prepares */
+	prepare();
+	/* @end */
+	/* @for uffd_part */
 	give_to_uffd();
 	/* @end */
 	/* @for dropped */
 	if (madvise(sh->mem, sh->length, MADV_DONTNEED))
 		err(2, "MADV_DONTNEED");
 	/* @end */
-	/* @for warm */
-	warm();
+	/* @for warm_around */
+	prefetch(0, 1);
+	if (sh->pages > 2)
+		prefetch(2, sh->pages - 2);
+	/* @end */
+	/* @for warm_whole */
+	prefetch(0, sh->pages);
 	/* @end */
 	work((void *)(intptr_t)LOOK);
 }

@@ -49,23 +49,22 @@ static int until(int gate, int side, int ms, bool serve)
 static char *slurp(pid_t tid, const char *what, char *text, size_t size)
 {
 	ssize_t n;
-	int file;
+	int from;
 
 	snprintf(text, size, "/proc/%d/%s", tid, what);
-	file = open(text, O_RDONLY);
-	n = file < 0 ? -1 : read(file, text, size - 1);
-	close(file);
+	from = open(text, O_RDONLY);
+	n = from < 0 ? -1 : read(from, text, size - 1);
+	close(from);
 	text[n > 0 ? n : 0] = '\0';
 	return text;
 }
 
 /* Where it sleeps, if it has not run between two looks and somebody else has to act. */
-static const char *blocked(int side)
+static const char *blocked(pid_t tid)
 {
 	size_t all = sizeof(wait_points) / sizeof(wait_points[0]);
 	static char stack[4096];
 	char before[128], after[128], stat[512], *state, *name;
-	pid_t tid = sh->tid[side];
 
 	slurp(tid, "schedstat", before, sizeof(before));
 	state = strrchr(slurp(tid, "stat", stat, sizeof(stat)), ')');
@@ -143,7 +142,12 @@ static bool run_side(int side)
 	tell(sh->go[side]);
 	for (long end = now() + LIMIT; what == LATE && !where && now() < end;) {
 		what = until(gate < 0 ? -1 : gate_fd[gate], side, 1, serve);
-		where = what == LATE && (side || gate < 0) ? blocked(side) : NULL;
+		if (what == LATE && (side || gate < 0))
+			where = blocked(sh->tid[side]);
+		/* @for fork_child fork_parent */
+		if (what == LATE && !where && sh->proxy[side])
+			where = blocked(sh->proxy[side]);
+		/* @end */
 	}
 	if (gate >= 0 && what == DONE && !side)
 		errx(2, "A never comes to %s on this kernel", gates[gate].name);
@@ -223,6 +227,7 @@ static pid_t begin(void)
 	pid_t pid;
 
 	memset(sh->page, '-', sizeof(sh->page));
+	memset(sh->proxy, 0, sizeof(sh->proxy));
 	memset(gate_fd, -1, sizeof(gate_fd));
 	sh->uffd = -1;
 	control = open("/dev/hotmirror", O_RDWR | O_CLOEXEC);
@@ -371,6 +376,13 @@ static const char legend[] =
 
 static void set_up(void)
 {
+	/* @for hugetlb hugetlb_memfd */
+	int pool = open("/proc/sys/vm/nr_hugepages", O_WRONLY);
+
+	if (write(pool, "8", 1) != 1)
+		err(2, "nr_hugepages");
+	close(pool);
+	/* @end */
 	page_size = sysconf(_SC_PAGESIZE);
 	pmd_size = page_size * page_size / sizeof(__u64);
 	sh = shared_pages(sizeof(*sh));
