@@ -18,7 +18,6 @@
 #include "race/race.h"
 
 #define MAX_GLOBS	64
-#define TIMES		3
 
 /* The only one that is on. END: none, but the limit of a wait. */
 enum oracle { ORDER, VERIFY, ENTRIES, END };
@@ -51,6 +50,7 @@ static const struct control controls[] = {
 
 static const char *glob[MAX_GLOBS];
 static int globs;
+static int times = 3;
 static int max_tier;			/* 0: all */
 
 static void name_of(const struct control *c, char *name, size_t size)
@@ -78,14 +78,14 @@ static bool wanted(const struct control *c)
 	return !globs;
 }
 
-/* How often it failed of TIMES, or -1 if it could not be run. */
+/* How often it failed of times, or -1 if it could not be run. */
 static int failures(struct race_engine *e, const struct race_schedule *s,
 		    const struct race_options *options, struct race_result *result)
 {
 	int failed = 0;
 
 	race_engine_set(e, options);
-	for (int i = 0; i < TIMES; i++) {
+	for (int i = 0; i < times; i++) {
 		race_engine_run(e, s, result);
 		if (result->verdict == RACE_LOST)
 			ksft_exit_fail_msg("this machine is lost: %s\n", result->why);
@@ -125,12 +125,12 @@ static void run_one(struct race_engine *e, const struct control *c)
 	if (n)
 		ksft_print_msg("Expected it to pass on the honest module: %s\n", result.why);
 	n = n ? 0 : failures(e, &s, &broken, &result);
-	if (n < TIMES)
+	if (n < times)
 		ksft_print_msg("Expected it to fail %d times of %d on the broken one, not %d\n",
-			       TIMES, TIMES, n);
+			       times, times, n);
 	else
 		ksft_print_msg("caught: %s\n", result.why);
-	ksft_test_result(n == TIMES, "%s\n", name);
+	ksft_test_result(n == times, "%s\n", name);
 }
 
 static void run_all(int plan)
@@ -170,6 +170,7 @@ static int list(void)
 /* As of hotmirror_race. */
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
+	{ "repeat", required_argument, NULL, 'n' },
 	{ "tier", required_argument, NULL, 't' },
 	{ "list", no_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
@@ -179,8 +180,8 @@ static const struct option longs[] = {
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"hotmirror_race_control [-g GLOB]...   break the device, and see that it is noticed\n"
-		"hotmirror_race_control -l             list the tests\n");
+		"hotmirror_race_control [-g GLOB]... [--repeat N]   break the device, and see that it is noticed\n"
+		"hotmirror_race_control -l                          list the tests\n");
 	return status;
 }
 
@@ -188,11 +189,13 @@ int main(int argc, char **argv)
 {
 	int c, plan = 0;
 
-	while ((c = getopt_long(argc, argv, "g:t:lh", longs, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "g:n:t:lh", longs, NULL)) >= 0) {
 		if (c == 'l')
 			return list();
 		if (c == 'g' && globs < MAX_GLOBS)
 			glob[globs++] = optarg;
+		else if (c == 'n' && atoi(optarg) > 0)
+			times = atoi(optarg);
 		else if (c == 't')
 			max_tier = atoi(optarg);
 		else
