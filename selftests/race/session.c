@@ -167,8 +167,6 @@ int race_wait(struct race_engine *e, int worker, int limit_ms, bool serve)
 	}
 }
 
-/* ---- the target ---- */
-
 static void forget_gate(struct race_engine *e, int i)
 {
 	close(e->gate[i].fd);
@@ -182,6 +180,8 @@ static void forget_gates(struct race_engine *e, bool core)
 		if (core || !(e->gate[i].gate->flags & GATE_CORE))
 			forget_gate(e, i);
 }
+
+/* ---- the target ---- */
 
 static void forget_files(struct race_engine *e)
 {
@@ -224,8 +224,11 @@ static int start_target(struct race_engine *e)
 	e->target = fork();
 	if (e->target < 0)
 		return -errno;
-	if (!e->target)
+	if (!e->target) {
+		/* Or closing them would open no gate. */
+		forget_gates(e, true);
 		_exit(race_target_main(sh));
+	}
 	e->pidfd = syscall(SYS_pidfd_open, e->target, 0);
 	for (int i = 0; i <= RACE_SETUP && !ret; i++)
 		ret = race_wait(e, i, RACE_LIMIT_MS, false);
@@ -277,8 +280,10 @@ int race_session_remote(struct race_engine *e)
 	e->remote = fork();
 	if (e->remote < 0)
 		return -errno;
-	if (!e->remote)
+	if (!e->remote) {
+		forget_gates(e, true);
 		_exit(race_remote_main(e->sh, e->fd));
+	}
 	return race_wait(e, RACE_REMOTE, RACE_LIMIT_MS, false);
 }
 
