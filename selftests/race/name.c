@@ -244,6 +244,8 @@ const char *race_impossible(const struct race_schedule *s)
 		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
 			return "what happens at this gate does not depend on the memory: see anon";
 	}
+	if (memory & MEM_USERFAULT & ~MEM_UFFD && all & (OP_UNPLUGS | OP_EXITS))
+		return "what goes away under a fault of userfaultfd: see memory that is missing";
 	if (memory & MEM_USERFAULT && !userfault_matters(s))
 		return "userfaultfd has no part in it: see the memory without";
 	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)

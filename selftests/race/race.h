@@ -364,7 +364,7 @@ int race_gate_device(const struct race_schedule *s, const struct race_hold *hold
 /* oracle.c */
 struct race_order {
 	int first[RACE_SIDES];		/* sides in order */
-	int faulter;			/* whose page faults come before all of them; -1: nobody's */
+	int faulter;			/* whose page faults come before all; -1: nobody's */
 	struct race_outcome outcome;
 	bool ends;			/* it came to an end at all */
 };

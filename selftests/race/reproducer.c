@@ -40,7 +40,8 @@ static const struct {
 	const char *name;
 	const char *const *lines;
 } parts[] = {
-	{ "operations", operations }, { "others", others }, { "memories", memories }, { "run", run },
+	{ "operations", operations }, { "others", others }, { "memories", memories },
+	{ "run", run },
 };
 
 /* ---- what a schedule needs ---- */
@@ -179,7 +180,8 @@ static int has_text(const struct race_schedule *s)
 	if (!has_word(memories, memory_base(s->memory)) || s->memory->flags & MEM_UFFD_RWP)
 		lacks = s->memory->name;
 	for (int i = 0; i < s->sides; i++)
-		if (!has_word(operations, op_base(s->op[i])) && !has_word(others, op_base(s->op[i])))
+		if (!has_word(operations, op_base(s->op[i])) &&
+		    !has_word(others, op_base(s->op[i])))
 			lacks = s->op[i]->name;
 	if (lacks)
 		fprintf(stderr, "no reproducer: there is no C text for %s\n", lacks);
