@@ -26,7 +26,7 @@ REPLAYS = (
     ("pin+munmap@anon:pin.begin", 0, "", True),
     ("to_dev+cpu_write@anon:migrate.collected", 0, "", True),
     ("cpu_read+read@private:to_ram.collected", 0, "", False),
-    ("to_sys+read2@coherent:migrate.copied", 0, "", True),
+    ("to_sys+cpu_read@coherent:migrate.copied", 0, "", True),
     ("read+disable@dax:dax.fault", 0, "", True),
     ("unplug+read@dax_pmd:unplug.disabled", 0, "", True),
     ("unplug+read@private:evict.collected", 0, "", False),
@@ -40,7 +40,7 @@ REPLAYS = (
     ("read+fork_child@file_cow:populate.faulted", 0, "", True),
     ("read+exit@anon:populate.begin", 0, "", True),
     ("read+truncate@memfd:populate.faulted", 0, "", True),
-    ("read+uffd_copy@hugetlb-missing:uffd.missing", 0, "", True),
+    ("read+uffd_copy@shmem-missing:uffd.missing", 0, "", True),
     # SKIP_RETRY leaves a stale entry, EVICT_NO_COPY brings home zeroes.
     ("prefetch+munmap@anon:populate.faulted", 1, "0x2", True),
     ("read+unplug@coherent:populate.begin", 1, "0x80", True),
@@ -94,11 +94,11 @@ def tables_have_names_and_words():
 @case
 def every_schedule_is_explained():
     """In words and as a picture, no wider than 100 columns; what is held is known of every gate."""
-    words = {name: text for option in ("operations", "memories", "gates") for name, text in race().rows(option)}
+    kinds = [dict(race().rows(option)) for option in ("operations", "operations", "memories", "gates")]
     for name in cover():
         said = race().answer("--explain", name)
         flat = " ".join(said.split())
-        for part in parts(name):
+        for part, words in zip(parts(name), kinds):
             check(words[part] in flat, f"{name}: the words of {part} are not there:\n{said}")
         check("see the module" not in said, f"{name}: nobody says what is held there")
         check(max(map(len, said.splitlines())) <= 100, f"{name}: a line is too wide")
