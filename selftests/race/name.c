@@ -239,7 +239,7 @@ const char *race_impossible(const struct race_schedule *s)
 	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
 		return "a pin keeps the device's memory: this unplug would wait for ever";
 	for (int i = 0; i < s->gates; i++) {
-		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
+		if (!race_reaches(s->hold[i].gate, s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";
 		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
 			return "what happens at this gate does not depend on the memory: see anon";
