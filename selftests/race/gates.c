@@ -183,7 +183,7 @@ const struct race_gate race_gates[] = {
 	GATE_IF("invalidate.enter", INVALIDATE_ENTER, GATE_WARM, notifies,
 		"the callback has begun, the driver lock not yet taken"),
 	GATE_IF("invalidate.locked", INVALIDATE_LOCKED, GATE_SAME | GATE_WARM | GATE_LOCKED,
-		notifies, "in the callback, with the driver lock, the sequence set, nothing cleared"),
+		notifies, "in the callback, with the driver lock, the sequence set, none cleared"),
 	GATE_IF("invalidate.cleared", INVALIDATE_CLEARED, GATE_WARM | GATE_LOCKED, notifies,
 		"in the callback, entries cleared, the driver lock held"),
 	GATE_IF("invalidate.done", INVALIDATE_DONE, GATE_SAME | GATE_WARM | GATE_CALLED, notifies,
