@@ -239,7 +239,7 @@ const char *race_impossible(const struct race_schedule *s)
 	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
 		return "a pin keeps the device's memory: this unplug would wait for ever";
 	for (int i = 0; i < s->gates; i++) {
-		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
+		if (!race_reaches(s->hold[i].gate, s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";
 		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
 			return "what happens at this gate does not depend on the memory: see anon";
@@ -305,9 +305,10 @@ const char *race_class(const struct race_schedule *s)
 		{ OP_EXITS, 0, "exit" },
 		{ OP_FORKS, 0, "fork" },
 		{ OP_SLOW, 0, "slow" },
-		{ 0, MEM_UFFD | MEM_UFFD_WP, "uffd" },
+		{ 0, MEM_KSM, "ksm" },
+		{ 0, MEM_USERFAULT, "uffd" },
 		{ 0, MEM_DAX, "dax" },
-		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD, "huge" },
+		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD | MEM_SMALL, "huge" },
 		{ 0, MEM_DEVICE, "device" },
 		{ 0, MEM_FILE | MEM_SHARED | MEM_SHMEM, "file" },
 	};
@@ -333,7 +334,7 @@ static unsigned int hash(const char *text)
 /* One of so many is in the default subset; by name, so that the subset does not change. */
 int race_tier(const struct race_schedule *s)
 {
-	const unsigned int anon = 2, rest = 24;
+	const unsigned int anon = 4, rest = 24;
 	char name[RACE_NAME];
 
 	race_name(s, name, sizeof(name));

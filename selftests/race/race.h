@@ -165,9 +165,14 @@ struct race_gate {
 	const char *words;		/* "the sequence is read, nothing was walked yet" */
 	__u32 nr;			/* HOTMIRROR_GATE_* */
 	unsigned int flags;
-	/* Whether this operation passes it on this memory; why not, if @why. */
+	unsigned int ops;		/* OP_*: operations with one of these pass it */
+	/* Or, where that depends on the memory, what says which do. */
 	bool (*reached)(const struct race_op *op, unsigned int memory_flags);
 };
+
+/* Whether this operation passes the gate on this memory. */
+bool race_reaches(const struct race_gate *gate, const struct race_op *op,
+		  unsigned int memory_flags);
 
 /* The page faults of a device operation alone; in no table. */
 extern const struct race_op race_op_fault;
