@@ -27,7 +27,7 @@ static bool ever(const struct race_gate *gate, const struct race_op *op)
 	for (int m = 0; m < race_nr_memories; m++) {
 		unsigned int memory = race_memories[m].flags;
 
-		if (!(op->impossible && op->impossible(memory)) && gate->reached(op, memory))
+		if (!(op->impossible && op->impossible(memory)) && race_reaches(gate, op, memory))
 			return true;
 	}
 	return false;
