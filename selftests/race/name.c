@@ -262,7 +262,7 @@ const char *race_impossible(const struct race_schedule *s)
 	if (memory & MEM_USERFAULT && !userfault_matters(s))
 		return "userfaultfd has no part in it: see the memory without";
 	if (all & OP_FORKS && held_locked_exclusive(s))
-		return "fork() meets a kernel bug there by chance: exclusive.converted shows it always";
+		return "fork() meets a kernel bug there by chance: see exclusive.converted";
 	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
 		return "a snapshot sees the moment between fork() and the write";
 	/*
