@@ -205,7 +205,14 @@ static int list_gates(void)
 	return 0;
 }
 
-static int list_sabotage(const char *given)
+static int list_sabotages(void)
+{
+	for (int i = 0; race_sabotage_name(i); i++)
+		puts(race_sabotage_name(i));
+	return 0;
+}
+
+static int no_sabotage(const char *given)
 {
 	fprintf(stderr, "there is no way '%s' to break the device; there are:", given);
 	for (int i = 0; race_sabotage_name(i); i++)
@@ -219,7 +226,7 @@ static int usage(int status)
 	fprintf(status ? stderr : stdout,
 		"hotmirror_race [-g GLOB]... [--tier N] [--shard I/N] [--repeat N]   run schedules\n"
 		"hotmirror_race -l                 list them: name, tier\n"
-		"hotmirror_race --operations | --memories | --gates\n"
+		"hotmirror_race --operations | --memories | --gates | --sabotages\n"
 		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
 		"  -t, --tier N        1: the default subset\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
@@ -229,7 +236,7 @@ static int usage(int status)
 	return status;
 }
 
-enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG };
+enum { OPERATIONS = 256, MEMORIES, GATES, SABOTAGES, NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG };
 
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
@@ -242,6 +249,7 @@ static const struct option longs[] = {
 	{ "operations", no_argument, NULL, OPERATIONS },
 	{ "memories", no_argument, NULL, MEMORIES },
 	{ "gates", no_argument, NULL, GATES },
+	{ "sabotages", no_argument, NULL, SABOTAGES },
 	{ "no-order", no_argument, NULL, NO_ORDER },
 	{ "no-verify", no_argument, NULL, NO_VERIFY },
 	{ "no-entries", no_argument, NULL, NO_ENTRIES },
@@ -271,7 +279,7 @@ static int option(int c)
 		return options.repeat > 0 ? -1 : usage(2);
 	case 'S':
 		options.engine.sabotage = race_sabotage(optarg);
-		return options.engine.sabotage ? -1 : list_sabotage(optarg);
+		return options.engine.sabotage ? -1 : no_sabotage(optarg);
 	case NO_ORDER:
 		options.engine.no_order = true;
 		return -1;
@@ -294,6 +302,8 @@ static int option(int c)
 		return list_memories();
 	case GATES:
 		return list_gates();
+	case SABOTAGES:
+		return list_sabotages();
 	}
 	return usage(2);
 }
