@@ -86,6 +86,7 @@ static void choose_by_name(void)
 static const char *const verdicts[] = {
 	[RACE_PASS] = "pass", [RACE_FAIL] = "fail", [RACE_SKIP] = "skip",
 	[RACE_UNREACHABLE] = "unreachable", [RACE_LOST] = "lost",
+	[RACE_XFAIL] = "xfail",
 };
 
 static void one_word(char *text, char space)
@@ -129,6 +130,12 @@ static void report(const char *name, const struct race_schedule *s, struct race_
 	case RACE_UNREACHABLE:
 		skip(name, "unreachable: A never came to the gate");
 		break;
+	case RACE_XFAIL:
+		ksft_print_msg("%s\n", r->why);
+		ksft_cnt.ksft_xfail++;
+		printf("ok %u race.%s # XFAIL kernel bug: %s\n", ksft_test_num(), name,
+		       race_known(s, r));
+		break;
 	case RACE_FAIL:
 	case RACE_LOST:
 		ksft_print_msg("%s\n", r->why);
@@ -152,7 +159,7 @@ static void run_all(size_t plan)
 		printf("#  RUN           race.%s ...\n", name);
 		for (int n = 0; n < options.repeat; n++) {
 			race_engine_run(engine, &chosen[i], &result);
-			if (result.verdict != RACE_PASS)
+			if (result.verdict != RACE_PASS && result.verdict != RACE_XFAIL)
 				break;
 		}
 		report(name, &chosen[i], &result);

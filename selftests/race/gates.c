@@ -6,9 +6,6 @@
 
 #include "race.h"
 
-#define DEVICE_MEMORY	(MEM_PRIVATE | MEM_COHERENT)
-#define USERFAULT	(MEM_UFFD | MEM_UFFD_WP)
-
 static bool accesses(const struct race_op *op, unsigned int memory)
 {
 	(void)memory;
@@ -28,9 +25,9 @@ static bool faults(const struct race_op *op, unsigned int memory)
 		return true;
 	if (!(op->flags & OP_POPULATES))
 		return false;
-	if (memory & MEM_UFFD_WP)
+	if (memory & (MEM_UFFD_WP | MEM_CLEAN))
 		return op->flags & OP_WRITES;
-	return memory & (MEM_HOLE | MEM_UFFD);
+	return memory & (MEM_HOLE | MEM_USERFAULT);
 }
 
 static bool snapshots(const struct race_op *op, unsigned int memory)
@@ -47,8 +44,7 @@ static bool migrates(const struct race_op *op, unsigned int memory)
 
 static bool excludes(const struct race_op *op, unsigned int memory)
 {
-	(void)memory;
-	return op->flags & OP_EXCLUDES;
+	return op->flags & OP_EXCLUDES && !(memory & MEM_UFFD_POISON);
 }
 
 static bool pins(const struct race_op *op, unsigned int memory)
@@ -57,11 +53,25 @@ static bool pins(const struct race_op *op, unsigned int memory)
 	return op->flags & OP_PINS;
 }
 
+/* The pages are replaced: a fault that writes, or that fetches them home. */
+static bool replaces(const struct race_op *op, unsigned int memory)
+{
+	if (!(op->flags & OP_TOUCHES))
+		return false;
+	return memory & MEM_PRIVATE || (memory & MEM_CLEAN && op->flags & OP_WRITES);
+}
+
 /* Its own exclusive conversion is announced to a device and held by no gate. */
 static bool notifies(const struct race_op *op, unsigned int memory)
 {
-	(void)memory;
-	return op->flags & OP_NOTIFIES && !(op->flags & OP_EXCLUDES && !(op->flags & OP_SECOND));
+	if (op->flags & OP_EXCLUDES)
+		return op->flags & OP_SECOND;
+	/* Nothing to be copied: no anonymous page was ever there. */
+	if (op->flags & OP_FORKS && (memory & MEM_HOLE || !(memory & MEM_ANON)))
+		return false;
+	if (op->flags & OP_SPLITS && memory & MEM_THP)
+		return true;
+	return op->flags & (OP_NOTIFIES | OP_RECLAIMS) || replaces(op, memory);
 }
 
 /* A private page is fetched home by whoever is not its device. */
@@ -99,22 +109,41 @@ static bool drains(const struct race_op *op, unsigned int memory)
 /* Coherent pages are taken from the CPU, which maps them, when they are invalidated. */
 static bool evicts(const struct race_op *op, unsigned int memory)
 {
-	return (op->flags & OP_EVICTS && memory & DEVICE_MEMORY) ||
+	return (op->flags & OP_EVICTS && memory & MEM_DEVICE) ||
 	       (op->flags & OP_INVALIDATES && memory & MEM_COHERENT);
+}
+
+/* A child is not registered: what it faults is its own affair. */
+static bool uses(const struct race_op *op)
+{
+	if (op->flags & OP_FORKS && !(op->flags & OP_WRITES))
+		return false;
+	return op->flags & (OP_TOUCHES | OP_PINS | OP_EXCLUDES | OP_POPULATES);
 }
 
 static bool misses(const struct race_op *op, unsigned int memory)
 {
-	return memory & MEM_UFFD &&
-	       op->flags & (OP_TOUCHES | OP_PINS | OP_EXCLUDES | OP_POPULATES);
+	return memory & MEM_UFFD && uses(op);
 }
 
 static bool is_write_protected(const struct race_op *op, unsigned int memory)
 {
-	if (!(memory & MEM_UFFD_WP))
+	if (!(memory & MEM_UFFD_WP) || !uses(op))
 		return false;
-	return op->flags & OP_PINS ||
-	       (op->flags & OP_WRITES && op->flags & (OP_TOUCHES | OP_EXCLUDES | OP_POPULATES));
+	/* mlock() writes only what is copied on write. */
+	if (op->flags & OP_SPLITS && memory & MEM_SHARED)
+		return false;
+	return op->flags & (OP_WRITES | OP_PINS);
+}
+
+static bool is_minor(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_UFFD_MINOR && uses(op);
+}
+
+static bool is_protected(const struct race_op *op, unsigned int memory)
+{
+	return memory & MEM_UFFD_RWP && uses(op);
 }
 
 /* At functions of the core: who runs them on which memory. */
@@ -184,59 +213,64 @@ static bool invalidates(const struct race_op *op, unsigned int memory)
 	{ name, words, HOTMIRROR_GATE_##NAME, flags, reached }
 
 const struct race_gate race_gates[] = {
-	GATE("access.begin", ACCESS_BEGIN, 0, accesses, "before it takes the driver lock"),
+	GATE("access.begin", ACCESS_BEGIN, GATE_SAME, accesses, "before it takes the driver lock"),
 	GATE("access.locked", ACCESS_LOCKED, GATE_LOCKED, accesses,
 	     "with the driver lock, a good entry at hand, no byte copied"),
-	GATE("fault.enter", FAULT_ENTER, 0, faults, "before the page fault for the device"),
-	GATE("fault.done", FAULT_DONE, 0, faults, "after the page fault for the device"),
+	GATE("fault.enter", FAULT_ENTER, GATE_FAULTS, faults,
+	     "before the page fault for the device"),
+	GATE("fault.done", FAULT_DONE, GATE_SAME, faults, "after the page fault for the device"),
 	GATE("populate.begin", POPULATE_BEGIN, 0, populates,
 	     "the sequence is read, the CPU page table not yet walked"),
 	GATE("populate.faulted", POPULATE_FAULTED, 0, populates,
 	     "the CPU page table is walked, the driver lock not yet taken"),
-	GATE("populate.locked", POPULATE_LOCKED, GATE_LOCKED, populates,
+	GATE("populate.locked", POPULATE_LOCKED, GATE_SAME | GATE_LOCKED, populates,
 	     "with the driver lock, the sequence not yet checked"),
 	GATE("populate.checked", POPULATE_CHECKED, GATE_LOCKED, populates,
 	     "with the driver lock, the sequence checked, nothing stored"),
-	GATE("populate.done", POPULATE_DONE, 0, populates, "entries stored, driver lock dropped"),
-	GATE("snapshot.begin", SNAPSHOT_BEGIN, 0, snapshots,
+	GATE("populate.done", POPULATE_DONE, GATE_SAME, populates,
+	     "entries stored, driver lock dropped"),
+	GATE("snapshot.begin", SNAPSHOT_BEGIN, GATE_SAME, snapshots,
 	     "the sequence is read, the CPU page table not yet walked"),
 	GATE("snapshot.walked", SNAPSHOT_WALKED, 0, snapshots,
 	     "the CPU page table is walked, the driver lock not yet taken"),
-	GATE("snapshot.locked", SNAPSHOT_LOCKED, GATE_LOCKED, snapshots,
+	GATE("snapshot.locked", SNAPSHOT_LOCKED, GATE_SAME | GATE_LOCKED, snapshots,
 	     "with the driver lock, the sequence not yet checked"),
 	GATE("invalidate.enter", INVALIDATE_ENTER, GATE_WARM, notifies,
 	     "the callback has begun, the driver lock not yet taken"),
-	GATE("invalidate.locked", INVALIDATE_LOCKED, GATE_WARM | GATE_LOCKED, notifies,
+	GATE("invalidate.locked", INVALIDATE_LOCKED, GATE_SAME | GATE_WARM | GATE_LOCKED, notifies,
 	     "in the callback, with the driver lock, the sequence set, nothing cleared"),
 	GATE("invalidate.cleared", INVALIDATE_CLEARED, GATE_WARM | GATE_LOCKED, notifies,
 	     "in the callback, entries cleared, the driver lock held"),
-	GATE("invalidate.done", INVALIDATE_DONE, GATE_WARM | GATE_CALLED, notifies,
+	GATE("invalidate.done", INVALIDATE_DONE, GATE_SAME | GATE_WARM | GATE_CALLED, notifies,
 	     "the callback is about to return"),
 	GATE("invalidate.between", INVALIDATE_BETWEEN, GATE_WARM | GATE_TWO_PASS, notifies,
 	     "between the two passes: new entries are stopped, old ones are there"),
-	GATE("migrate.begin", MIGRATE_BEGIN, GATE_MMAP, migrates, "before migrate_vma_setup()"),
+	GATE("migrate.begin", MIGRATE_BEGIN, GATE_SAME | GATE_MMAP, migrates,
+	     "before migrate_vma_setup()"),
 	GATE("migrate.collected", MIGRATE_COLLECTED, GATE_MMAP, migrates,
 	     "pages are collected and unmapped: migration entries"),
 	GATE("migrate.copied", MIGRATE_COPIED, GATE_MMAP, migrates, "the contents are copied"),
 	GATE("migrate.moved", MIGRATE_MOVED, GATE_MMAP, migrates,
 	     "after migrate_vma_pages(), migration entries still there"),
-	GATE("migrate.done", MIGRATE_DONE, GATE_MMAP, migrates,
+	GATE("migrate.done", MIGRATE_DONE, GATE_SAME | GATE_MMAP, migrates,
 	     "after migrate_vma_finalize(), mmap_lock still held"),
-	GATE("to_ram.enter", TO_RAM_ENTER, GATE_ANY_TASK, fetches,
+	GATE("to_ram.enter", TO_RAM_ENTER, GATE_SAME | GATE_ANY_TASK, fetches,
 	     "a fault on a private page has begun"),
 	GATE("to_ram.collected", TO_RAM_COLLECTED, GATE_ANY_TASK, fetches,
 	     "the private page is unmapped: a migration entry"),
-	GATE("to_ram.copied", TO_RAM_COPIED, GATE_ANY_TASK, fetches, "its contents are copied"),
-	GATE("to_ram.moved", TO_RAM_MOVED, GATE_ANY_TASK, fetches, "after migrate_vma_pages()"),
-	GATE("exclusive.begin", EXCLUSIVE_BEGIN, 0, excludes,
+	GATE("to_ram.copied", TO_RAM_COPIED, GATE_FAULTS | GATE_ANY_TASK, fetches,
+	     "its contents are copied"),
+	GATE("to_ram.moved", TO_RAM_MOVED, GATE_SAME | GATE_ANY_TASK, fetches,
+	     "after migrate_vma_pages()"),
+	GATE("exclusive.begin", EXCLUSIVE_BEGIN, GATE_SAME, excludes,
 	     "the sequence is read, the page not yet taken from the CPU"),
 	GATE("exclusive.converted", EXCLUSIVE_CONVERTED, 0, excludes,
 	     "the CPU has no PTE any more, the folio is locked"),
-	GATE("exclusive.locked", EXCLUSIVE_LOCKED, GATE_LOCKED, excludes,
+	GATE("exclusive.locked", EXCLUSIVE_LOCKED, GATE_SAME | GATE_LOCKED, excludes,
 	     "with the driver lock, the sequence not yet checked"),
-	GATE("exclusive.done", EXCLUSIVE_DONE, 0, excludes,
+	GATE("exclusive.done", EXCLUSIVE_DONE, GATE_SAME, excludes,
 	     "the entry is stored, the folio unlocked"),
-	GATE("pin.begin", PIN_BEGIN, 0, pins, "before get_user_pages()"),
+	GATE("pin.begin", PIN_BEGIN, GATE_SAME, pins, "before get_user_pages()"),
 	GATE("pin.done", PIN_DONE, 0, pins, "after get_user_pages()"),
 	GATE("dax.fault", DAX_FAULT, GATE_DROPPED | GATE_ANY_TASK, faults_dax,
 	     "a fault on device memory, nothing mapped yet"),
@@ -251,17 +285,17 @@ const struct race_gate race_gates[] = {
 	     "unplug has unmapped the pages: migration entries"),
 	GATE("evict.copied", EVICT_COPIED, GATE_ANY_TASK, evicts, "their contents are copied"),
 	GATE("evict.moved", EVICT_MOVED, GATE_ANY_TASK, evicts, "after migrate_device_pages()"),
-	CORE("__mmu_notifier_invalidate_range_start", GATE_WARM, invalidates,
+	CORE("__mmu_notifier_invalidate_range_start", GATE_SAME | GATE_WARM, invalidates,
 	     "about to call the mirrors, no page table entry changed"),
 	CORE("__mmu_notifier_invalidate_range_end", GATE_WARM | GATE_CALLED, invalidates,
 	     "page table entries changed, the invalidation not yet ended"),
-	CORE("mmu_interval_read_begin", 0, reads_sequence, "about to read the sequence"),
-	CORE("hmm_range_fault", GATE_MMAP, walks, "about to walk the CPU page table"),
-	CORE("migrate_vma_setup", GATE_MMAP, migrates, "about to collect and unmap the pages"),
-	CORE("migrate_vma_pages", GATE_MMAP, migrates_unguarded, "about to move the pages"),
-	CORE("migrate_vma_finalize", GATE_MMAP, migrates_unguarded,
+	CORE("mmu_interval_read_begin", GATE_SAME, reads_sequence, "about to read the sequence"),
+	CORE("hmm_range_fault", GATE_SAME | GATE_MMAP, walks, "about to walk the CPU page table"),
+	CORE("migrate_vma_setup", GATE_SAME | GATE_MMAP, migrates, "about to collect and unmap the pages"),
+	CORE("migrate_vma_pages", GATE_SAME | GATE_MMAP, migrates_unguarded, "about to move the pages"),
+	CORE("migrate_vma_finalize", GATE_SAME | GATE_MMAP, migrates_unguarded,
 	     "about to take the migration entries away"),
-	CORE("make_device_exclusive", GATE_MMAP, excludes,
+	CORE("make_device_exclusive", GATE_SAME | GATE_MMAP, excludes,
 	     "about to take the page from the CPU"),
 	CORE("unmap_vmas", GATE_WARM, unmaps, "the VMA is taken out, its pages still mapped"),
 	CORE("change_protection", GATE_WARM, protects, "the PTEs are about to change"),
@@ -272,6 +306,10 @@ const struct race_gate race_gates[] = {
 	  misses },
 	{ "uffd.wp", "asleep in handle_userfault(): the page is write-protected", 0, GATE_UFFD,
 	  is_write_protected },
+	{ "uffd.minor", "asleep in handle_userfault(): the page is in the file, not mapped", 0,
+	  GATE_UFFD, is_minor },
+	{ "uffd.rwp", "asleep in handle_userfault(): the page is protected against all access", 0,
+	  GATE_UFFD, is_protected },
 };
 
 const int race_nr_gates = sizeof(race_gates) / sizeof(race_gates[0]);
