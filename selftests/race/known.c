@@ -17,7 +17,7 @@ struct known {
 static const struct known known[] = {
 	/*
 	 * copy_nonpresent_pte() makes an exclusive entry present again only if it gets the
-	 * folio lock at once; who has it for a moment makes fork() fail. 6.1 to 7.3.
+	 * folio lock at once; who has it for a moment makes fork() fail. 7.3.4.
 	 */
 	{ "atomic*+fork_*@*:exclusive.converted", "M-",
 	  "fork() is ENOMEM while somebody has a device-exclusive page locked" },

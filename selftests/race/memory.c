@@ -225,7 +225,8 @@ const struct race_memory race_memories[] = {
 	MEMORY("dax", PLAIN, "device memory mapped in pages", MEM_SHARED | MEM_DAX | THIN,
 	       HOTMIRROR_HAS_DAX, 0, race_build_dax, 0),
 	MEMORY("dax_pmd", PLAIN, "device memory mapped in PMDs",
-	       MEM_SHARED | MEM_DAX | MEM_PMD | THIN, HOTMIRROR_HAS_DAX_PMD, 0, race_build_dax_pmd, 0),
+	       MEM_SHARED | MEM_DAX | MEM_PMD | THIN, HOTMIRROR_HAS_DAX_PMD, 0,
+	       race_build_dax_pmd, 0),
 };
 
 const int race_nr_memories = sizeof(race_memories) / sizeof(race_memories[0]);

@@ -244,6 +244,8 @@ const char *race_impossible(const struct race_schedule *s)
 		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
 			return "what happens at this gate does not depend on the memory: see anon";
 	}
+	if (memory & MEM_USERFAULT & ~MEM_UFFD && all & (OP_UNPLUGS | OP_EXITS))
+		return "what goes away under a fault of userfaultfd: see memory that is missing";
 	if (memory & MEM_USERFAULT && !userfault_matters(s))
 		return "userfaultfd has no part in it: see the memory without";
 	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
@@ -303,9 +305,10 @@ const char *race_class(const struct race_schedule *s)
 		{ OP_EXITS, 0, "exit" },
 		{ OP_FORKS, 0, "fork" },
 		{ OP_SLOW, 0, "slow" },
-		{ 0, MEM_UFFD | MEM_UFFD_WP, "uffd" },
+		{ 0, MEM_KSM, "ksm" },
+		{ 0, MEM_USERFAULT, "uffd" },
 		{ 0, MEM_DAX, "dax" },
-		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD, "huge" },
+		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD | MEM_SMALL, "huge" },
 		{ 0, MEM_DEVICE, "device" },
 		{ 0, MEM_FILE | MEM_SHARED | MEM_SHMEM, "file" },
 	};
@@ -331,7 +334,7 @@ static unsigned int hash(const char *text)
 /* One of so many is in the default subset; by name, so that the subset does not change. */
 int race_tier(const struct race_schedule *s)
 {
-	const unsigned int anon = 2, rest = 24;
+	const unsigned int anon = 4, rest = 24;
 	char name[RACE_NAME];
 
 	race_name(s, name, sizeof(name));

@@ -162,7 +162,9 @@ static const char *must_migrate(unsigned int memory)
 
 static const char *must_be_anon(unsigned int memory)
 {
-	return memory & MEM_ANON ? NULL : "only anonymous memory can be made device-exclusive";
+	if (memory & MEM_ANON && !(memory & MEM_HUGETLB))
+		return NULL;
+	return "only anonymous memory, not of the pool, can be made device-exclusive";
 }
 
 static const char *as_a_write(unsigned int memory)

@@ -123,7 +123,7 @@ static int can_offline(struct race_setup *s)
 	return 0;
 }
 
-/* The contents move to another page, the old one is not used any more: it is lost. */
+/* The contents move to another page, the old one is not used any more: lost for good. */
 static void soft_offline(struct race_run *r)
 {
 	size_t page = hm_page_size();
@@ -184,35 +184,29 @@ static const char *whole_pmd(unsigned int memory)
 	       "only a whole PMD of small pages is collapsed";
 }
 
-static const char *huge(unsigned int memory)
+static const char *must_be_huge(unsigned int memory)
 {
 	return memory & MEM_THP ? NULL : "only a transparent huge page is split";
 }
 
 static const char *mergeable(unsigned int memory)
 {
-	const unsigned int other = PLACED | MEM_HUGETLB | MEM_FILE | MEM_HOLE | MEM_SMALL | MEM_THP |
-				   MEM_USERFAULT;
+	const unsigned int other = PLACED | MEM_HUGETLB | MEM_FILE | MEM_HOLE | MEM_SMALL |
+				   MEM_THP | MEM_USERFAULT;
 
 	if (!(memory & MEM_ANON) || memory & other)
 		return "KSM merges small anonymous pages only";
 	return memory & MEM_KSM ? "it is merged already" : NULL;
 }
 
+/* What its small pages do, other memory of the kind does. */
 static const char *movable(unsigned int memory)
 {
-	if (memory & MEM_FILE && !(memory & (MEM_SHMEM | MEM_ANON)))
-		return "a ramfs does not let its dirty pages move";
-	if (memory & (MEM_THP | MEM_SMALL | MEM_KSM))
-		return "small pages of one mapping say as much";
-	return on_lists(memory);
-}
+	const unsigned int other = MEM_FILE | MEM_USERFAULT | MEM_KSM | MEM_THP | MEM_SMALL;
 
-static const char *expendable(unsigned int memory)
-{
-	if (memory & (MEM_FILE | MEM_SHARED | MEM_USERFAULT))
-		return "each run takes pages away from the machine for good";
-	return movable(memory);
+	if (!(memory & MEM_ANON) || memory & other)
+		return "small anonymous pages say as much";
+	return on_lists(memory);
 }
 
 #define BEST	OP_BEST_EFFORT
@@ -226,11 +220,11 @@ const struct race_op race_ops_mm[] = {
 	{ "collapse", "the small pages are made a huge one (MADV_COLLAPSE)", SLOW | OP_NOTIFIES, 0,
 	  whole_pmd, NULL, collapse, 0 },
 	{ "thp_split", "the huge page is split (debugfs: split_huge_pages)", BEST | OP_NOTIFIES, 0,
-	  huge, NULL, split, RACE_SPLIT },
+	  must_be_huge, NULL, split, RACE_SPLIT },
 	{ "ksm", "ksmd merges the pages with others of the same contents", SLOW, 0, mergeable,
 	  begin_merge, merge, RACE_KSM },
 	{ "soft_offline", "the middle pages are moved to other places (MADV_SOFT_OFFLINE)",
-	  SLOW | OP_RECLAIMS, 0, expendable, can_offline, soft_offline, 0 },
+	  SLOW | OP_RECLAIMS, 0, movable, can_offline, soft_offline, 0 },
 	{ "move_pages", "the middle pages are moved to another NUMA node", BEST | OP_RECLAIMS, 0,
 	  movable, two_nodes, move, 0 },
 };

@@ -113,16 +113,16 @@ static void leave(struct race_run *r)
 	syscall(SYS_exit_group, 0);
 }
 
-static const char *copied(unsigned int memory)
+static const char *copies(unsigned int memory)
 {
 	return memory & MEM_SHARED ? "fork() shares memory of this kind: nothing is copied" : NULL;
 }
 
 const struct race_op race_ops_process[] = {
 	{ "fork_child", "fork(), and the child reads and writes the middle pages",
-	  OP_FORKS | OP_NOTIFIES | OP_TOUCHES, 0, copied, NULL, fork_child, 0 },
+	  OP_FORKS | OP_NOTIFIES | OP_TOUCHES, 0, copies, NULL, fork_child, 0 },
 	{ "fork_parent", "fork(), the parent writes the middle pages, the child's do not change",
-	  OP_FORKS | OP_NOTIFIES | OP_TOUCHES | OP_WRITES, 0, copied, NULL, fork_parent, 0 },
+	  OP_FORKS | OP_NOTIFIES | OP_TOUCHES | OP_WRITES, 0, copies, NULL, fork_parent, 0 },
 	{ "exit", "the process exits", OP_EXITS, 0, NULL, NULL, leave, 0 },
 };
 

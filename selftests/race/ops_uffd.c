@@ -112,14 +112,14 @@ static void rwp_off(struct race_run *r)
 
 /* ---- what makes no sense where ---- */
 
-static const char *missing(unsigned int memory)
+static const char *is_missing(unsigned int memory)
 {
 	return memory & MEM_UFFD ? NULL : "no page is missing for userfaultfd";
 }
 
 static const char *missing_small(unsigned int memory)
 {
-	return memory & MEM_HUGETLB ? "not with huge pages of the pool" : missing(memory);
+	return memory & MEM_HUGETLB ? "not with huge pages of the pool" : is_missing(memory);
 }
 
 static const char *missing_anon(unsigned int memory)
@@ -154,10 +154,10 @@ static const char *rw_protectable(unsigned int memory)
 }
 
 const struct race_op race_ops_uffd[] = {
-	{ "uffd_copy", "page 1 comes by UFFDIO_COPY", OP_UFFD, 0, missing, make_page, copy, 0 },
+	{ "uffd_copy", "page 1 comes by UFFDIO_COPY", OP_UFFD, 0, is_missing, make_page, copy, 0 },
 	{ "uffd_zero", "page 1 comes by UFFDIO_ZEROPAGE", OP_UFFD, 0, missing_small, NULL, zero,
 	  0 },
-	{ "uffd_poison", "page 1 is marked as lost by UFFDIO_POISON", OP_UFFD, 0, missing, NULL,
+	{ "uffd_poison", "page 1 is marked as lost by UFFDIO_POISON", OP_UFFD, 0, is_missing, NULL,
 	  mark_lost, 0 },
 	{ "uffd_move", "page 1 comes from another address by UFFDIO_MOVE", OP_UFFD, 0, missing_anon,
 	  make_page, move_in, 0 },

@@ -361,7 +361,7 @@ int race_engine_end(struct race_engine *e, char *why, size_t size);
 /* oracle.c */
 struct race_order {
 	int first[RACE_SIDES];		/* sides in order */
-	int faulter;			/* whose page faults come before all of them; -1: nobody's */
+	int faulter;			/* whose page faults come before all; -1: nobody's */
 	struct race_outcome outcome;
 	bool ends;			/* it came to an end at all */
 };
