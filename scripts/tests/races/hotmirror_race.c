@@ -85,7 +85,8 @@ static bool is_like(const char *name, const char *glob)
 /* 0 passed, 1 failed, 2 an expected failure, 4 skipped */
 static int run_one(const char *name, int result)
 {
-	const char *memory = strchr(name, '@') + 1, *sabotage = getenv("HOTMIRROR_RACE_SABOTAGE");
+	const char *memory = strchr(name, '@') + 1;
+	const char *sabotage = getenv("HOTMIRROR_RACE_SABOTAGE");
 
 	printf("# RUN           %s ...\n", name);
 	if (is_like(name, "race.pin+*@dax-pte:*")) {
@@ -94,7 +95,8 @@ static int run_one(const char *name, int result)
 	}
 	printf("# race: class=%.*s blocked=%s us=%d took=0\n", (int)strcspn(memory, ":"), memory,
 	       is_like(name, "*+fork@*") ? "mmap_lock" : "no", 1000 * chosen.repeat);
-	if (sabotage && !strcmp(sabotage, "SKIP_RETRY") && is_like(name, "race.[rw]*+munmap@anon:*")) {
+	if (sabotage && !strcmp(sabotage, "SKIP_RETRY") &&
+	    is_like(name, "race.[rw]*+munmap@anon:*")) {
 		printf("# 2 stale entries, the first of page 1\nnot ok %d %s\n", result, name);
 		return 1;
 	}
