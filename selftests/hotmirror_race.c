@@ -212,6 +212,13 @@ static int list_gates(void)
 	return 0;
 }
 
+static int list_sabotages(void)
+{
+	for (int i = 0; race_sabotage_name(i); i++)
+		puts(race_sabotage_name(i));
+	return 0;
+}
+
 /* What counts as blocked. */
 static int list_blocked(void)
 {
@@ -235,7 +242,7 @@ static int about(const char *name, int (*tell)(const struct race_schedule *s))
 	return 2;
 }
 
-static int list_sabotage(const char *given)
+static int no_sabotage(const char *given)
 {
 	fprintf(stderr, "there is no way '%s' to break the device; there are:", given);
 	for (int i = 0; race_sabotage_name(i); i++)
@@ -249,7 +256,8 @@ static int usage(int status)
 	fprintf(status ? stderr : stdout,
 		"hotmirror_race [-g GLOB]... [--tier N] [--shard I/N] [--repeat N]   run schedules\n"
 		"hotmirror_race -l                 list them: name, tier\n"
-		"hotmirror_race --operations | --memories | --gates | --blocked | --impossible\n"
+		"hotmirror_race --operations | --memories | --gates | --blocked | --impossible |\n"
+		"               --sabotages        list what names are made of\n"
 		"hotmirror_race --explain NAME     a schedule in words and as a picture\n"
 		"hotmirror_race --reproducer NAME  a C file that replays it, without this program\n"
 		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
@@ -262,7 +270,7 @@ static int usage(int status)
 }
 
 enum {
-	OPERATIONS = 256, MEMORIES, GATES, BLOCKED, IMPOSSIBLE, EXPLAIN, REPRODUCER,
+	OPERATIONS = 256, MEMORIES, GATES, BLOCKED, IMPOSSIBLE, SABOTAGES, EXPLAIN, REPRODUCER,
 	NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG
 };
 
@@ -277,6 +285,7 @@ static const struct option longs[] = {
 	{ "operations", no_argument, NULL, OPERATIONS },
 	{ "memories", no_argument, NULL, MEMORIES },
 	{ "gates", no_argument, NULL, GATES },
+	{ "sabotages", no_argument, NULL, SABOTAGES },
 	{ "blocked", no_argument, NULL, BLOCKED },
 	{ "impossible", no_argument, NULL, IMPOSSIBLE },
 	{ "explain", required_argument, NULL, EXPLAIN },
@@ -310,7 +319,7 @@ static int option(int c)
 		return options.repeat > 0 ? -1 : usage(2);
 	case 'S':
 		options.engine.sabotage = race_sabotage(optarg);
-		return options.engine.sabotage ? -1 : list_sabotage(optarg);
+		return options.engine.sabotage ? -1 : no_sabotage(optarg);
 	case NO_ORDER:
 		options.engine.no_order = true;
 		return -1;
@@ -333,6 +342,8 @@ static int option(int c)
 		return list_memories();
 	case GATES:
 		return list_gates();
+	case SABOTAGES:
+		return list_sabotages();
 	case BLOCKED:
 		return list_blocked();
 	case IMPOSSIBLE:
