@@ -42,6 +42,7 @@ static const struct control controls[] = {
 	{ "COPY_EARLY", "to_dev+cpu_write@anon:migrate.begin", ORDER },
 	{ "EVICT_NO_COPY", "unplug+read@private:evict.collected", ORDER },
 	{ "SKIP_UNMAP", "invalidate+read@dax:unplug.invalidated", ORDER },
+	{ "SKIP_DISABLE", "snapshot+invalidate@anon:core.mmu_interval_read_begin", ORDER },
 	/* Ruled out by a table, because it never ends. Nothing is broken but that. */
 	{ "NOTHING", "pin+unplug@dax:pin.done", END },
 };
