@@ -62,12 +62,23 @@ static pid_t tid_of(const struct racing *r, int side)
 	return r->e->sh->worker[race_worker_of(r->s, side)].tid;
 }
 
+/*
+ * A worker of the kernel or a child stands there in the side's stead. Of several gates
+ * only a worker's may be anybody's, or one side would stand at another's.
+ */
+static bool any_task(const struct racing *r, const struct race_hold *hold)
+{
+	if (!(hold->gate->flags & GATE_ANY_TASK))
+		return false;
+	return r->s->gates == 1 || r->s->op[hold->side]->flags & OP_UNPLUGS;
+}
+
 static int arm(struct racing *r)
 {
 	for (int i = 0; i < r->s->gates; i++) {
 		const struct race_hold *hold = &r->s->hold[i];
 		struct hm_gate_arm how = {
-			.tid = hold->gate->flags & GATE_ANY_TASK ? 0 : tid_of(r, hold->side),
+			.tid = any_task(r, hold) ? 0 : tid_of(r, hold->side),
 			.flags = HOTMIRROR_GATE_ALLOW_EXIT,
 			.nth = 1,
 			.timeout_ns = HOLD_NS,

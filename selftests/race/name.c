@@ -273,6 +273,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "kernel bug: mremap() of a merged page in a device loses it";
 	if (all & OP_WIDENS && all & OP_EXCLUDES)
 		return "read-only memory is not made exclusive";
+	if (all & OP_EXITS && s->sides > 2)
+		return "after an exit there is nobody to make a third operation";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
 		return "a process that exits is not held (design, section 5)";
 	return NULL;
