@@ -15,7 +15,7 @@
 #include "race/race.h"
 
 #define MAX_GLOBS	64
-#define TIMES		3
+#define TIMES		3	/* each, unless -n says otherwise */
 
 /* The only one that is on. */
 enum oracle { ORDER, VERIFY, ENTRIES };
@@ -46,6 +46,7 @@ static const struct control controls[] = {
 
 static const char *glob[MAX_GLOBS];
 static int globs;
+static int times = TIMES;
 
 static void name_of(const struct control *c, char *name, size_t size)
 {
@@ -65,21 +66,24 @@ static bool wanted(const struct control *c)
 	return !globs;
 }
 
-/* How often it failed of TIMES, or -1 if it could not be run. */
+/* How often it failed of so many times, or -1 if it could not be run; us: each, on average. */
 static int failures(struct race_engine *e, const struct race_schedule *s,
-		    const struct race_options *options, struct race_result *result)
+		    const struct race_options *options, struct race_result *result, long *us)
 {
+	long long sum = 0;
 	int failed = 0;
 
 	race_engine_set(e, options);
-	for (int i = 0; i < TIMES; i++) {
+	for (int i = 0; i < times; i++) {
 		race_engine_run(e, s, result);
 		if (result->verdict == RACE_LOST)
 			ksft_exit_fail_msg("this machine is lost: %s\n", result->why);
 		if (result->verdict == RACE_SKIP)
 			return -1;
 		failed += result->verdict == RACE_FAIL;
+		sum += result->us;
 	}
+	*us = sum / times;
 	return failed;
 }
 
@@ -96,28 +100,30 @@ static void run_one(struct race_engine *e, const struct control *c)
 	struct race_result result;
 	struct race_schedule s;
 	char name[RACE_NAME], why[2048];
-	int n;
+	int n, alarms;
+	long us = 0;
 
 	name_of(c, name, sizeof(name));
 	printf("#  RUN           %s ...\n", name);
 	if (race_parse(c->schedule, &s, why, sizeof(why)))
 		ksft_exit_fail_msg("%s\n", why);
-	n = failures(e, &s, &honest, &result);
-	if (n < 0) {
+	alarms = failures(e, &s, &honest, &result, &us);
+	if (alarms < 0) {
 		/* ksft_test_result_skip() has no place for a name. */
 		ksft_cnt.ksft_xskip++;
 		printf("ok %u %s # SKIP %s\n", ksft_test_num(), name, result.why);
 		return;
 	}
-	if (n)
+	if (alarms)
 		ksft_print_msg("Expected it to pass on the honest module: %s\n", result.why);
-	n = n ? 0 : failures(e, &s, &broken, &result);
-	if (n < TIMES)
+	n = failures(e, &s, &broken, &result, &us);
+	ksft_print_msg("control: runs=%d caught=%d alarms=%d us=%ld\n", times, n, alarms, us);
+	if (n < times)
 		ksft_print_msg("Expected it to fail %d times of %d on the broken one, not %d\n",
-			       TIMES, TIMES, n);
+			       times, times, n);
 	else
 		ksft_print_msg("caught: %s\n", result.why);
-	ksft_test_result(n == TIMES, "%s\n", name);
+	ksft_test_result(!alarms && n == times, "%s\n", name);
 }
 
 static void run_all(void)
@@ -156,6 +162,7 @@ static int list(void)
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
 	{ "tier", required_argument, NULL, 't' },
+	{ "repeat", required_argument, NULL, 'n' },
 	{ "list", no_argument, NULL, 'l' },
 	{ "help", no_argument, NULL, 'h' },
 	{},
@@ -164,8 +171,9 @@ static const struct option longs[] = {
 static int usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"hotmirror_race_control [-g GLOB]...   break the device, and see that it is noticed\n"
-		"hotmirror_race_control -l             list the tests\n");
+		"hotmirror_race_control [-g GLOB]... [-n N]   break the device, N times (3), and see\n"
+		"                                             that it is noticed each time\n"
+		"hotmirror_race_control -l                    list the tests\n");
 	return status;
 }
 
@@ -173,11 +181,13 @@ int main(int argc, char **argv)
 {
 	int c, plan = 0;
 
-	while ((c = getopt_long(argc, argv, "g:t:lh", longs, NULL)) >= 0) {
+	while ((c = getopt_long(argc, argv, "g:t:n:lh", longs, NULL)) >= 0) {
 		if (c == 'l')
 			return list();
 		if (c == 'g' && globs < MAX_GLOBS)
 			glob[globs++] = optarg;
+		else if (c == 'n' && atoi(optarg) > 0)
+			times = atoi(optarg);
 		else if (c != 't')
 			return usage(c == 'h' ? 0 : 2);
 	}
