@@ -306,15 +306,17 @@ def summary_names_are_kept():
 @case
 def fault_goes_into_no_other_text():
     """A benchmark of a fault that was not put in would praise whoever misses it."""
-    body = "".join(f"static int {name}(void)\n{{\n{{}}}}\n" for name in test_hmm.POPULATE)
-    twice = body.format(test_hmm.RETRY, test_hmm.RETRY * 2)
-    once = body.format(test_hmm.RETRY, test_hmm.RETRY)
-    equal(body.format(*["\t\tmutex_lock(&dmirror->mutex);\n\t\tbreak;\n"] * 2),
-          test_hmm.broken(once, "SKIP_RETRY"), "text with the fault")
-    for text in ("", body.format("", test_hmm.RETRY), twice):
+    def text(*bodies):
+        return "".join(f"static int {name}(void)\n{{\n{body}}}\n"
+                       for name, body in zip(test_hmm.POPULATE, bodies, strict=True))
+
+    unlocked = "\t\tmutex_lock(&dmirror->mutex);\n\t\tbreak;\n"
+    equal(text(unlocked, unlocked), test_hmm.broken(text(test_hmm.RETRY, test_hmm.RETRY), "SKIP_RETRY"),
+          "text with the fault")
+    for other in ("", text("", test_hmm.RETRY), text(test_hmm.RETRY, test_hmm.RETRY * 2)):
         try:
-            test_hmm.broken(text, "SKIP_RETRY")
+            test_hmm.broken(other, "SKIP_RETRY")
         except Stop as stop:
             check("SKIP_RETRY" in stop.what, stop.what)
         else:
-            check(False, f"no complaint about {text!r}")
+            check(False, f"no complaint about {other!r}")
