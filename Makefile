@@ -3,10 +3,10 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest races flake check check-deep bench distclean clean-cache
+.PHONY: help kselftest races explore flake check check-deep bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
-export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW
+export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY
 
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
@@ -16,11 +16,13 @@ help:
 	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
 	@echo 'make races [KERNEL=k] [RACES=default|all] [TESTS="race.glob ..."] [OUT=dir]'
 	@echo '                  run the schedules: coverage by pair and memory as text and as a heat map'
+	@echo 'make explore [SECONDS=60|COUNT=n] [SEED=n] [MEMORY=glob] [KERNEL=k] [OUT=dir]'
+	@echo '                  random schedules; each failure is told as the shortest that still fails'
 	@echo 'make flake [KERNEL=k] [OUT=dir]'
 	@echo '                  the default schedules 20 times, every verdict compared'
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
-	@echo 'make check-deep   the long part: make flake, every schedule, 1,000 replugs, the model of'
-	@echo '                  invalidations from many seeds'
+	@echo 'make check-deep   the long part: make flake, every schedule, make explore and the model of'
+	@echo '                  invalidations from many seeds, 1,000 replugs'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
 	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
 	@echo 'make bench BENCH=races  how often upstream'"'"'s random loop survives a fault in the device'
@@ -37,6 +39,9 @@ kselftest:
 
 races:
 	@scripts/need-python scripts/races
+
+explore:
+	@scripts/need-python scripts/explore
 
 flake:
 	@scripts/need-python scripts/flake

@@ -70,6 +70,33 @@ static inline void worker_hold(struct __test_metadata *_metadata, struct worker 
 	skip_unless((rig)->q.features & HOTMIRROR_HAS_CORE_GATES,	\
 		    "not x86-64, or a kernel without ftrace and kprobes on it")
 
+/* A thread that reads through the device stands at @function. */
+static inline void hold(struct __test_metadata *_metadata, struct gated *g,
+			struct worker *w, const char *function)
+{
+	g->gate = must(hm_gate_core(g->rig.control, function));
+	worker_start(_metadata, w, op_read, g);
+	worker_hold(_metadata, w, g->gate);
+}
+
+#define hold_reader(worker, function) do {				\
+	need_core_gates(&self->g.rig);					\
+	hold(_metadata, &self->g, worker, function);			\
+} while (0)
+
+/* A child mirrors the memory, reads it when told to, and does not get to the end. */
+static inline int read_and_be_killed(struct hm_parent *p, void *arg)
+{
+	struct gated *g = arg;
+	int fd;
+
+	fd = hm_open(g->rig.id);
+	if (fd < 0 || hm_mirror(fd, g->mem, g->length, 0, NULL))
+		return 1;
+	hm_hear(p);
+	return hm_read(fd, g->mem, g->buf, g->length) ? 2 : 0;
+}
+
 /* Whether some line of the file has @word in it; -errno. */
 static inline int file_says(const char *path, const char *word)
 {

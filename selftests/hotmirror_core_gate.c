@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Core gates: a task is held at the entry of a function of the kernel, and the function
- * then does what it would have done. What holds whom, for how long, and what is left.
+ * then does what it would have done. Who is held, for how long, and who passes.
  */
 #include <errno.h>
 #include <poll.h>
 #include <sys/syscall.h>
 
 #include "core_test.h"
-#include "lib/group.h"
+#include "lib/devdax.h"
 
 FIXTURE(core) {
 	struct gated g;
@@ -24,20 +24,6 @@ FIXTURE_TEARDOWN(core)
 {
 	gated_teardown(_metadata, &self->g);
 }
-
-/* A thread that reads through the device stands at @function. */
-static void hold(struct __test_metadata *_metadata, struct gated *g, struct worker *w,
-		 const char *function)
-{
-	g->gate = must(hm_gate_core(g->rig.control, function));
-	worker_start(_metadata, w, op_read, g);
-	worker_hold(_metadata, w, g->gate);
-}
-
-#define hold_reader(worker, function) do {				\
-	need_core_gates(&self->g.rig);					\
-	hold(_metadata, &self->g, worker, function);			\
-} while (0)
 
 static long op_read_page(void *arg)
 {
@@ -243,18 +229,6 @@ TEST_F(core, close_of_control_lets_go_for_good)
 	must_err(ENODEV, hm_gate_arm_tid(self->g.gate, 0));
 }
 
-static int read_and_be_killed(struct hm_parent *p, void *arg)
-{
-	struct gated *g = arg;
-	int fd;
-
-	fd = hm_open(g->rig.id);
-	if (fd < 0 || hm_mirror(fd, g->mem, g->length, 0, NULL))
-		return 1;
-	hm_hear(p);
-	return hm_read(fd, g->mem, g->buf, g->length) ? 2 : 0;
-}
-
 TEST_F(core, killed_task_goes_on_and_dies)
 {
 	struct hotmirror_gate_status st;
@@ -347,193 +321,97 @@ TEST_F(core, kernel_thread_passes)
 	expect_filled(self->g.mem, self->g.length, SEED);
 }
 
-TEST_F(core, bad_input)
+/* Unplug of somebody else's device is a matter of the task that asks for it. */
+static long unbind(void *real)
 {
-	struct hotmirror_core_gate arg = { .size = sizeof(arg), .name = "hmm_range_fault" };
-	int control = self->g.rig.control;
-
-	need_core_gates(&self->g.rig);
-	must_err(ENOENT, hm_gate_core(control, ""));
-	must_err(ENOENT, hm_gate_core(control, "hmm_range_faul"));
-	must_err(ENOENT, hm_gate_core(control, "schedule"));
-	/* Its callers have the PTE mapped. */
-	must_err(ENOENT, hm_gate_core(control, "do_swap_page"));
-	must_err(ENOTTY, hm_gate_core(self->g.fd, "hmm_range_fault"));
-	arg.reserved = 1;
-	must_err(EINVAL, hm_ioctl(control, HOTMIRROR_GATE_CORE, &arg));
-	EXPECT_EQ(-1, arg.fd);
-	arg = (struct hotmirror_core_gate){ .size = sizeof(arg) };
-	memset(arg.name, 'x', sizeof(arg.name));
-	must_err(EINVAL, hm_ioctl(control, HOTMIRROR_GATE_CORE, &arg));
+	return hm_devdax_unbind(real);
 }
 
-/* Each kernel has one of the two, under the name of its time. */
-TEST_F(core, function_of_another_kernel_is_enxio)
+TEST_F(core, unbind_of_a_device_dax_is_held)
 {
-	static const char * const names[] = { "zap_page_range_single", "zap_vma_range" };
-	int fds[2], missing;
-
-	need_core_gates(&self->g.rig);
-	for (int i = 0; i < 2; i++)
-		fds[i] = hm_gate_core(self->g.rig.control, names[i]);
-	missing = fds[0] < 0 ? 0 : 1;
-	EXPECT_EQ(-ENXIO, fds[missing]);
-	close(must(fds[!missing]));
-}
-
-/* More functions than there are slots: one that nobody uses any more makes room. */
-TEST_F(core, ninth_function_is_ebusy)
-{
-	static const char * const names[] = {
-		"migrate_vma_setup", "migrate_vma_pages", "migrate_vma_finalize",
-		"try_to_migrate", "hmm_range_fault", "mmu_interval_read_begin",
-		"unmap_vmas", "exit_mmap",
-	};
-	int fds[8];
-
-	need_core_gates(&self->g.rig);
-	need_tracefs(_metadata);
-	for (int i = 0; i < 8; i++)
-		fds[i] = must(hm_gate_core(self->g.rig.control, names[i]));
-	must_err(EBUSY, hm_gate_core(self->g.rig.control, "change_protection"));
-	close(fds[2]);
-	EXPECT_EQ(1, is_traced(names[2]));
-	fds[2] = must(hm_gate_core(self->g.rig.control, "change_protection"));
-	EXPECT_EQ(0, is_traced(names[2]));
-	for (int i = 0; i < 8; i++)
-		close(fds[i]);
-}
-
-TEST_F(core, last_control_file_leaves_nothing)
-{
-	int control, gate;
-
-	need_core_gates(&self->g.rig);
-	need_tracefs(_metadata);
-	EXPECT_EQ(0, is_traced("migrate_vma_setup"));
-	control = must(hm_control_open());
-	gate = must(hm_gate_core(control, "migrate_vma_setup"));
-	EXPECT_EQ(1, is_traced("migrate_vma_setup"));
-	/* It stays there for the next one, and goes although a gate file is open. */
-	close(gate);
-	EXPECT_EQ(1, is_traced("migrate_vma_setup"));
-	gate = must(hm_gate_core(control, "migrate_vma_setup"));
-	close(control);
-	EXPECT_EQ(0, is_traced("migrate_vma_setup"));
-	close(gate);
-}
-
-static int hold_and_be_killed(struct hm_parent *p, void *arg)
-{
-	struct hm_gate_arm how = { .pid = getpid() };
-	struct gated *g = arg;
-	int gate = hm_gate_core(hm_control_open(), "hmm_range_fault");
-
-	if (gate < 0 || hm_gate_arm(gate, &how))
-		return 1;
-	hm_tell(p, 0);
-	return read_and_be_killed(p, g);
-}
-
-/* The task, its gate and the control file of that, all at once. */
-TEST_F(core, killed_owner_leaves_nothing)
-{
-	struct hm_child c;
-	int status;
-	long n;
-
-	need_core_gates(&self->g.rig);
-	need_tracefs(_metadata);
-	must(hm_child_start(&c, hold_and_be_killed, &self->g));
-	must(hm_child_hear(&c, &n));
-	must(hm_child_tell(&c, 0));
-	EXPECT_EQ(1, is_traced("hmm_range_fault"));
-	must(hm_wait_asleep(c.pid));
-	must(hm_child_kill(&c, SIGKILL));
-	must(hm_child_wait(&c, &status));
-	EXPECT_TRUE(WIFSIGNALED(status));
-	EXPECT_EQ(0, is_traced("hmm_range_fault"));
-}
-
-/* A probe at the function itself, as bpftrace makes them; its hits. -errno. */
-static long probe_hits(const char *probe)
-{
-	return hm_number_in(TRACEFS "/kprobe_profile", probe);
-}
-
-#define PROBES	TRACEFS "/kprobe_events"
-#define PROBE(name)	TRACEFS "/events/kprobes/" name "/enable"
-
-static void probe_on(struct __test_metadata *_metadata)
-{
-	must(hm_put_text(PROBES, "p:hm_before hmm_range_fault"));
-	must(hm_put_text(PROBE("hm_before"), "1"));
-	must(hm_put_text(PROBES, "r:hm_after hmm_range_fault"));
-	must(hm_put_text(PROBE("hm_after"), "1"));
-}
-
-static void probe_off(struct __test_metadata *_metadata)
-{
-	must(hm_put_text(PROBE("hm_before"), "0"));
-	must(hm_put_text(PROBE("hm_after"), "0"));
-	must(hm_put_text(PROBES, "-:hm_before"));
-	must(hm_put_text(PROBES, "-:hm_after"));
-}
-
-/* Entry and return are seen once each, the wait in between. */
-static void pass_a_probe(struct __test_metadata *_metadata, struct gated *g)
-{
+	struct hm_devdax real;
+	const char *why;
 	struct worker w;
 
-	worker_start(_metadata, &w, op_read, g);
-	worker_hold(_metadata, &w, g->gate);
-	EXPECT_EQ(1, probe_hits("hm_before"));
-	EXPECT_EQ(0, probe_hits("hm_after"));
-	must(hm_gate_release(g->gate));
+	need_core_gates(&self->g.rig);
+	why = hm_devdax_get(&real, false);
+	skip_unless(!why, why);
+	self->g.gate = must(hm_gate_core(self->g.rig.control, "memunmap_pages"));
+	worker_start(_metadata, &w, unbind, &real);
+	worker_hold(_metadata, &w, self->g.gate);
+	EXPECT_FALSE(hm_async_done(&w.async));
+	must(hm_gate_release(self->g.gate));
 	worker_join(_metadata, &w, 0);
-	EXPECT_EQ(1, probe_hits("hm_before"));
-	EXPECT_EQ(1, probe_hits("hm_after"));
-	expect_filled(g->buf, g->length, SEED);
 }
 
-TEST_F(core, probe_that_is_there_goes_on)
+/* The child takes its memory away, for which it has to wait; then it is killed. */
+static int drop_until_killed(struct hm_parent *p, void *arg)
 {
-	need_core_gates(&self->g.rig);
-	need_tracefs(_metadata);
-	probe_on(_metadata);
-	self->g.gate = must(hm_gate_core(self->g.rig.control, "hmm_range_fault"));
-	pass_a_probe(_metadata, &self->g);
-	close(self->g.gate);
-	self->g.gate = -1;
-	probe_off(_metadata);
+	struct gated *g = arg;
+	int fd = hm_open(g->rig.id);
+
+	if (fd < 0 || hm_mirror(fd, g->mem, g->length, 0, NULL) ||
+	    hm_prefetch(fd, g->mem, g->length, false))
+		return 1;
+	hm_tell(p, fd);
+	hm_hear(p);
+	return op_dontneed(g);
 }
 
-TEST_F(core, probe_can_come_later)
+struct reaper {
+	struct hm_child child;
+	int gate;
+	struct hotmirror_gate_status st;
+};
+
+/* The thread's own end has invalidations, too, which the gate would hold. */
+static long reap(void *arg)
 {
-	need_core_gates(&self->g.rig);
-	need_tracefs(_metadata);
-	self->g.gate = must(hm_gate_core(self->g.rig.control, "hmm_range_fault"));
-	probe_on(_metadata);
-	pass_a_probe(_metadata, &self->g);
-	probe_off(_metadata);
+	struct reaper *r = arg;
+	int ret = syscall(SYS_process_mrelease, r->child.pidfd, 0) ? -errno : 0;
+
+	return hm_gate_status(r->gate, &r->st) ?: hm_gate_release(r->gate) ?: ret;
 }
 
-/* Not a gate that holds nobody. */
-TEST_F(core, ftrace_switched_off_is_ebusy)
+/*
+ * What process_mrelease() asks for must not block, as the oom reaper's. It needs a
+ * process that is killed and still has its mm: one that waits for the driver lock, which
+ * a reader from outside holds at a gate.
+ */
+TEST_F(core, invalidation_that_must_not_block_passes)
 {
-	const char *path = "/proc/sys/kernel/ftrace_enabled";
-	struct hm_setting off = {};
-	int ret;
+	struct gated *g = &self->g, outside = self->g;
+	struct hm_async reader;
+	struct reaper r = {};
+	struct worker w;
+	int status;
+	long fd;
 
-	need_core_gates(&self->g.rig);
-	ret = hm_setting_set(&off, path, 0);
-	skip_unless(ret != -EOPNOTSUPP, "on this kernel ftrace cannot be switched off");
-	must(ret);
-	must_err(EBUSY, hm_gate_core(self->g.rig.control, "hmm_range_fault"));
-	hm_setting_restore(&off);
-	self->g.gate = must(hm_gate_core(self->g.rig.control, "hmm_range_fault"));
-	must_err(EBUSY, hm_setting_set(&off, path, 0));
-	hm_setting_restore(&off);
+	need_core_gates(&g->rig);
+	must(hm_child_start(&r.child, drop_until_killed, g));
+	must(hm_child_hear(&r.child, &fd));
+	outside.fd = must(hm_child_getfd(&r.child, fd));
+	/* One page, and a buffer that fork() made read-only: no second try in a dying mm. */
+	hm_fill(outside.buf, outside.length, OTHER);
+	gated_hold(_metadata, &outside, HOTMIRROR_GATE_ACCESS_LOCKED, &reader, op_read_page);
+	must(hm_child_tell(&r.child, 0));
+	must(hm_wait_asleep(r.child.pid));
+	must(hm_child_kill(&r.child, SIGKILL));
+	g->gate = must(hm_gate_core(g->rig.control, "__mmu_notifier_invalidate_range_start"));
+	r.gate = g->gate;
+	worker_start(_metadata, &w, reap, &r);
+	must(hm_gate_arm_tid(g->gate, w.async.tid));
+	worker_begin(_metadata, &w);
+	worker_join(_metadata, &w, -EAGAIN);
+	EXPECT_EQ(HOTMIRROR_GATE_ARMED, r.st.state);
+	EXPECT_LT(0, r.st.passed_through);
+	EXPECT_EQ(r.st.hits, r.st.passed_through);
+	EXPECT_EQ(HOTMIRROR_GATE_WHY_ATOMIC, r.st.why);
+	must(hm_gate_release(outside.gate));
+	gated_join(_metadata, &reader, 0);
+	must(hm_child_wait(&r.child, &status));
+	close(outside.gate);
+	close(outside.fd);
 }
 
 HM_TEST_MAIN

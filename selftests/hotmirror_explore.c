@@ -6,7 +6,7 @@
  *
  *	HOTMIRROR_EXPLORE_SEED=N	another seed than 1
  *	HOTMIRROR_EXPLORE_COUNT=N	how many schedules a memory and seed, 40 if not given
- *	HOTMIRROR_EXPLORE_SECONDS=N	for so long instead
+ *	HOTMIRROR_EXPLORE_SECONDS=N	for so long instead, all memories together
  *
  * --repeat N takes N seeds, from the first on.
  */
@@ -29,6 +29,8 @@ static struct {
 	int globs;
 	__u64 seed;
 	long count, seconds, seeds;
+	long long end;			/* of the seconds */
+	int to_come;			/* memories that share what is left of them */
 } options = { .seeds = 1 };
 
 static long number(const char *name, long otherwise)
@@ -53,7 +55,7 @@ static bool wanted(const struct race_memory *memory)
 struct tour {
 	const struct race_memory *memory;
 	long runs, unreachable, skipped, failed;
-	long long begin, shown;
+	long long begin, shown, end;
 };
 
 static void show(struct tour *t, bool end)
@@ -63,7 +65,7 @@ static void show(struct tour *t, bool end)
 	if (!end && hm_deadline(0) - t->shown < PROGRESS_MS)
 		return;
 	t->shown = hm_deadline(0);
-	ksft_print_msg("%s: %ld schedules, %.0f a second, %ld unreachable, %ld skipped, "
+	ksft_print_msg("progress: %s: %ld schedules, %.0f a second, %ld unreachable, %ld skipped, "
 		       "%ld failed\n", t->memory->name, t->runs,
 		       ms ? t->runs * 1000.0 / ms : 0, t->unreachable, t->skipped, t->failed);
 	fflush(stdout);
@@ -85,12 +87,22 @@ static void tell_failure(struct race_engine *e, struct race_schedule *s, struct 
 	ksft_print_msg("replay it with: make kselftest TESTS='race.%s'\n", name);
 }
 
+/* The machine may not live to tell more. */
+static void tell_next(const struct race_schedule *s)
+{
+	char name[RACE_NAME];
+
+	race_name(s, name, sizeof(name));
+	ksft_print_msg("next: race.%s\n", name);
+	fflush(stdout);
+}
+
 static bool goes_on(const struct tour *t)
 {
 	if (t->failed)
 		return false;
 	if (options.seconds)
-		return hm_deadline(0) - t->begin < options.seconds * 1000;
+		return !t->runs || hm_left(t->end) > 0;
 	return t->runs < options.count * options.seeds;
 }
 
@@ -109,10 +121,12 @@ static enum race_verdict explore(struct race_engine *e, __u64 features,
 	struct race_result result = {};
 	struct race_schedule s;
 
+	t.end = hm_deadline(hm_left(options.end) / options.to_come--);
 	while (goes_on(&t)) {
 		next_seed(&t, &random);
 		if (!race_random_schedule(&random, memory, features, &s))
 			break;
+		tell_next(&s);
 		race_engine_run(e, &s, &result);
 		t.runs++;
 		t.unreachable += result.verdict == RACE_UNREACHABLE;
@@ -191,6 +205,8 @@ static void run_all(void)
 	e = race_engine_start(&plain, why, sizeof(why));
 	if (!e)
 		ksft_exit_skip("%s\n", why);
+	options.end = hm_deadline(options.seconds * 1000);
+	ksft_set_plan(options.to_come);
 	ksft_print_msg("HOTMIRROR_EXPLORE_SEED=%llu\n", (unsigned long long)options.seed);
 	for (int i = 0; i < race_nr_memories; i++)
 		if (wanted(&race_memories[i]))
@@ -211,7 +227,7 @@ static const struct option longs[] = {
 
 int main(int argc, char **argv)
 {
-	int c, plan = 0;
+	int c;
 
 	while ((c = getopt_long(argc, argv, "g:n:t:lh", longs, NULL)) >= 0) {
 		if (c == 'l')
@@ -227,9 +243,8 @@ int main(int argc, char **argv)
 	options.count = number("HOTMIRROR_EXPLORE_COUNT", 40);
 	options.seconds = number("HOTMIRROR_EXPLORE_SECONDS", 0);
 	for (int i = 0; i < race_nr_memories; i++)
-		plan += wanted(&race_memories[i]);
+		options.to_come += wanted(&race_memories[i]);
 	ksft_print_header();
-	ksft_set_plan(plan);
 	run_all();
 	ksft_finished();
 }

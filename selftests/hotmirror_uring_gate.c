@@ -240,8 +240,8 @@ TEST_F(standing, unplug_lets_a_command_go)
 
 /* A process with a ring of its own. */
 struct doomed {
-	data *self;
 	const FIXTURE_VARIANT(standing) *variant;
+	data *self;
 };
 
 static int submit_and_wait(struct hm_parent *p, void *arg)

@@ -23,12 +23,18 @@ class Program:
     name: str                  # the file
     tests: tuple = None        # names that it listed; None: known when it prints its plan
     tiers: tuple = None        # of each test, of a program that lists plain names
+    seconds_each: int = None   # that its names take, if it says so: then they are few
     arguments: tuple = ()
     timeout: int = DEFAULT_TIMEOUT
 
     @property
     def lists_names(self):
         return self.tiers is not None
+
+    @property
+    def is_long(self):
+        """Its names are many, and are dealt to the shards one by one."""
+        return self.lists_names and not self.seconds_each
 
     @property
     def prefix(self):
@@ -86,10 +92,10 @@ def parse_list(text):
 
 
 def parse(text):
-    """(tests, tiers) of a program's -l; (None, None) if it has none."""
+    """(tests, tiers, seconds_each) of a program's -l, None for what it does not say."""
     if text.startswith(names.HEADER):
-        return names.parse(text)
-    return (parse_list(text) if text.startswith(HEADER) else None), None
+        return *names.parse(text), names.seconds_each(text)
+    return (parse_list(text) if text.startswith(HEADER) else None), None, None
 
 
 def inputs(directory):
@@ -177,9 +183,9 @@ def guest_part(kernel):
 def select(programs, globs, choice=names.Choice(), knows=lambda program, name: False):
     """The programs, reduced to the tests that match one of the globs over full names.
 
-    Of programs that list names also to the choice's tier and shard; the others are dealt
-    to the shards one by one. Those that list names come last: they take longest. knows():
-    see names.pick().
+    Of programs that list names also to the choice's tier; of those that list many also to
+    its shard, and the other programs are dealt to the shards one by one. Those with many
+    come last: they take longest. knows(): see names.pick().
     """
     spelt = {full: glob for glob in globs for full in names.spellings(glob)}
     used, chosen, listing = set(), [], []
@@ -195,9 +201,11 @@ def select(programs, globs, choice=names.Choice(), knows=lambda program, name: F
                    else "names look like hotmirror_abi:query.reports_abi_version; "
                         "scripts/kselftest --list prints them all")
     listing = [program for program in listing if program]
+    chosen += [program for program in listing if not program.is_long]
     if choice.repeat > 1 and not listing and not choice.shard:
         raise Stop("REPEAT is for schedules, and TESTS names none", "name some: TESTS='race.*'")
-    return choice.part([program for program in chosen if program]) + listing
+    return (choice.part([program for program in chosen if program]) +
+            [program for program in listing if program.is_long])
 
 
 def _pick(program, globs, used):

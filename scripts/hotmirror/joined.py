@@ -25,7 +25,7 @@ NO_SUMMARY = {"verdict": "unknown", "cause": "it said nothing", "kernel": "", "a
 
 def wanted(programs, choice, kernel):
     """Is this a run for two guests on this machine?"""
-    schedules = sum(len(program.tests) for program in programs if program.lists_names)
+    schedules = sum(len(program.tests) for program in programs if program.is_long)
     return (choice.races == names.ALL and not choice.shard and not kernel.running
             and schedules >= WORTH and lanes.default_jobs() > 1)
 
@@ -174,7 +174,7 @@ def run(argv, programs, out):
     """Run, join, say how it ended; the exit status."""
     guests = [out / name for name in report.GUESTS]
     say(f"in {len(guests)} guests, side by side")
-    shared = [program.prefix for program in programs if program.lists_names]
+    shared = [program.prefix for program in programs if program.is_long]
     with open(out / "results.ktap", "w", encoding="utf-8") as kept:
         def show(line):
             kept.write(line + "\n")

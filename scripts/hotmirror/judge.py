@@ -9,7 +9,7 @@ program output that was written after it.
 from dataclasses import dataclass, field
 
 from . import kmsg, ktap
-from .ktap import FAIL, MISSING, PASS, SKIP
+from .ktap import FAIL, MISSING, PASS, PROGRESS, SKIP
 from .stream import unescape
 from .vm import signal_name
 
@@ -53,7 +53,7 @@ class ProgramRun:
 class Judge:
     """Takes records; tells a listener about programs and tests as they are final.
 
-    listener: started(run), tested(run, test), finished(run)
+    listener: started(run), tested(run, test), progress(run, text), finished(run)
     """
 
     def __init__(self, programs, allowed, listener):
@@ -162,6 +162,8 @@ class Judge:
             return
         line = unescape(record.text).decode("utf-8", "replace")
         run.raw.append(line)
+        if line.startswith(PROGRESS):
+            self.listener.progress(run, line.removeprefix(PROGRESS))
         result = run.output.feed(line)
         if result:
             self._result(run, result, record.ms)

@@ -11,7 +11,10 @@ RUN = re.compile(r"^#\s+RUN\s+(\S+)")
 NOISE = re.compile(r"^#\s+(RUN|OK|FAIL|SKIP)\s|^# (Starting|Totals|PASSED|FAILED)\b|^#\s*$")
 EXPLAINS = re.compile(r"Expected|terminated|exited|Failed|error|signal|timeout", re.I)
 
+PROGRESS = "# progress: "      # how far it is, and what is about to run: no notes of a test
+NEXT = "# next: "
 FACTS = "race: "               # a note of figures, for scripts/races
+NO_NOTES = ("TAP version", "KTAP version", PROGRESS, NEXT)
 
 PASS, FAIL, SKIP, XFAIL, MISSING = "pass", "fail", "skip", "xfail", "missing"
 
@@ -74,7 +77,7 @@ class Output:
             self.bail = line.removeprefix("Bail out!").strip() or "no reason given"
         elif began:
             self.running = began.group(1)
-        elif not NOISE.match(line) and line and not line.startswith(("TAP version", "KTAP version")):
+        elif not NOISE.match(line) and line and not line.startswith(NO_NOTES):
             self.notes.append(line.removeprefix("# "))
         return None
 

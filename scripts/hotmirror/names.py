@@ -7,6 +7,9 @@ goes to it as globs, tier and shard, and the plan is computed here by the same r
     the names that match one of the globs (all without one), in the order of -l;
     of these the ones of the tier; of these number I - 1, I - 1 + N, I - 1 + 2N, ...
     (counted from 0) for shard I/N.
+
+"# NAMES S" is that of a program with few names that take up to S seconds each. It is in
+one shard as a whole, and is told of none.
 """
 
 import fnmatch
@@ -18,6 +21,8 @@ from .say import Stop
 HEADER = "# NAMES"
 DEFAULT, ALL = "default", "all"
 SHORT, PROGRAM = "race.", "hotmirror_race:"    # TESTS='race.read+munmap@anon:*'
+# What TESTS may leave out before the first word of a name.
+PROGRAMS = {SHORT: PROGRAM, "explore.": "hotmirror_explore:", "control.": "hotmirror_race_control:"}
 STARTUP_SECONDS, SECONDS_EACH = 120, 0.25      # of the limit of a program; the slowest class on a busy machine
 
 
@@ -31,10 +36,10 @@ class Choice:
     def tier_1_only(self, globs):
         return self.races == DEFAULT or not self.races and not globs
 
-    def arguments(self, globs):
+    def arguments(self, globs, sharded=True):
         return (*(word for glob in globs for word in ("-g", glob)),
                 *(("--tier", "1") if self.tier_1_only(globs) else ()),
-                *(("--shard", "{}/{}".format(*self.shard)) if self.shard else ()),
+                *(("--shard", "{}/{}".format(*self.shard)) if self.shard and sharded else ()),
                 *(("--repeat", str(self.repeat)) if self.repeat > 1 else ()))
 
     def part(self, things):
@@ -55,6 +60,14 @@ def parse(text):
         twice = next(name for name in names if names.count(name) > 1)
         raise Stop(f"a list of names has {twice} twice")
     return tuple(names), tuple(tiers)
+
+
+def seconds_each(text):
+    """S of the header "# NAMES S"; None without one."""
+    match = re.match(HEADER + r"(?: ([1-9]\d{0,3}))?(?:\n|$)", text)
+    if not match:
+        raise Stop(f"a list of names begins with {text.partition(chr(10))[0]!r}, which is not {HEADER} [SECONDS]")
+    return int(match[1]) if match[1] else None
 
 
 def shard(text):
@@ -78,7 +91,7 @@ def choice(races, shard_text, repeat):
 
 def spellings(glob):
     """A glob over full names for what TESTS says: the short form, and | as schedules are written."""
-    full = PROGRAM + glob if glob.startswith(SHORT) else glob
+    full = next((program + glob for short, program in PROGRAMS.items() if glob.startswith(short)), glob)
     return {full, full.replace("|", "+")}
 
 
@@ -113,14 +126,14 @@ def pick(program, globs, given, used, knows):
         chosen, passed = _matching(chosen, program.prefix + ":", globs, used)
     if given.tier_1_only(globs):
         chosen = [(name, tier) for name, tier in chosen if tier == 1]
-    chosen = given.part(chosen) + [(name, 0) for name in more]
+    chosen = (given.part(chosen) if program.is_long else chosen) + [(name, 0) for name in more]
     passed += more
     if not chosen:
         return None
-    limit = STARTUP_SECONDS + round(SECONDS_EACH * len(chosen) * given.repeat)
+    limit = STARTUP_SECONDS + round((program.seconds_each or SECONDS_EACH) * len(chosen) * given.repeat)
     return replace(program, tests=tuple(name for name, _ in chosen),
                    tiers=tuple(tier for _, tier in chosen),
-                   arguments=given.arguments(passed), timeout=max(program.timeout, limit))
+                   arguments=given.arguments(passed, program.is_long), timeout=max(program.timeout, limit))
 
 
 def _whole_names(program, globs):

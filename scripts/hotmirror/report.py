@@ -74,6 +74,9 @@ class Report:
         if run.program.tests is not None:
             self.line(f"    1..{len(run.program.tests)}")
 
+    def progress(self, run, text):
+        say(f"{run.program.prefix}: {text}")
+
     def tested(self, run, test):
         if test.log:
             self._keep_log(test)

@@ -72,7 +72,8 @@ def facts_of(kernel, settings, programs, module, parameters, given):
             "tree": guest.tree_key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
             "append": settings.append},
         "collection": str(given.collection), "tests": given.tests.split(),
-        "seed": None,
+        "seed": next((value for name, _, value in (text.partition("=") for text in given.env)
+                      if name.endswith("_SEED")), None),
         "programs": {program.name: {"timeout_s": program.timeout,
                                     "tests": program.tests} for program in programs},
     }

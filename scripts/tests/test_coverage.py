@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""make races and make flake: what they count, what they show, what they refuse."""
+"""make races, make explore and make flake: what they count, what they show, what they refuse."""
 
 import json
 import os
@@ -31,7 +31,7 @@ TESTS = {"race.read+munmap@anon:one": ("pass", ""), "race.read+munmap@anon:two":
 
 
 def script(name, *arguments, environment=None):
-    keep = {key: value for key, value in os.environ.items() if key not in ("KERNEL", "TESTS", "RACES", "REPEAT", "OUT")}
+    keep = {key: value for key, value in os.environ.items() if key not in ("KERNEL", "TESTS", "RACES", "REPEAT", "OUT", "SECONDS", "COUNT", "SEED", "MEMORY")}
     return subprocess.run([str(SCRIPTS / name), *arguments], check=False, text=True, capture_output=True,
                           env={**keep, **(environment or {})})
 
@@ -132,6 +132,45 @@ def coverage_of_a_run():
     equal(1, run.returncode, f"status ({run.stderr})")
     check(re.search(r"^all +54 +48 +16 +1 +1 +0$", run.stdout, re.M), run.stdout)
     check({"races.txt", "races.html", "summary.json"} <= kept, f"files: {kept}")
+
+
+@case
+def exploration_of_memories():
+    """Progress on stderr, a line each, the name that replays a failure; seed and share are told the program."""
+    with scratch() as path:
+        out = ["--out", str(path / "o"), *GUEST]
+        run = script("explore", *out, "--env", "EXPLORE_BROKEN=thp", environment={"COUNT": "9", "SEED": "77"})
+        facts = json.loads((path / "o/what-was-run.json").read_text())
+        drawn = [re.search(r"seed (\d+)$", script("explore", *out, "--memory", "a*").stderr, re.M)[1] for _ in range(2)]
+    said = "12 schedules, 6 a second, seed 77, count 9, seconds -"
+    equal((1, [f"explore.anon: pass: {said}", f"explore.thp: fail: {said}", "  race.read+fork@thp:step.8: page 0",
+               "      make kselftest TESTS='race.read+fork@thp:step.8'", f"explore.dax-pte: pass: {said}"]),
+          (run.returncode, run.stdout.splitlines()[:5]), f"status and output ({run.stderr})")
+    equal(("2 passed, 1 failed, 0 skipped", "77"), (run.stdout.splitlines()[-1], facts["seed"]), "closing line, seed")
+    check(f"hotmirror_explore: thp: {said}" in run.stderr, f"no progress in {run.stderr}")
+    check(drawn[0] != drawn[1], f"the same seed is drawn twice: {drawn}")
+
+
+@case
+def exploration_that_the_guest_does_not_survive():
+    """The schedule that was begun last is what replays it."""
+    with scratch() as path:
+        run = script("explore", "--out", str(path / "o"), *GUEST, "--env", "EXPLORE_DIES=thp", "--memory", "[at]*")
+    equal(1, run.returncode, f"status ({run.stderr})")
+    check(re.search(r"^explore\.anon: pass: .* seconds 60\nexplore\.thp: missing: .*\n  race\.pin\+fork@thp:step\.7: .*panic",
+                    run.stdout, re.M), run.stdout)
+
+
+@case
+def exploration_that_cannot_run():
+    for environment, words in (({"SECONDS": "9", "COUNT": "9"}, ["SECONDS and COUNT"]), ({"SEED": "-1"}, ["SEED=-1"]),
+                               ({"COUNT": "0"}, ["COUNT=0 is not a number from 1"]), ({"SECONDS": "long"}, ["SECONDS=long"]),
+                               ({"MEMORY": "a b"}, ["MEMORY=a b"])):
+        refused(script("explore", environment=environment), *words)
+    with scratch() as path:
+        run = script("explore", "--out", str(path / "o"), *GUEST, "--memory", "nowhere")
+    equal((2, ""), (run.returncode, run.stdout), "status and stdout")
+    check("explore.nowhere matches no test" in run.stderr, run.stderr)
 
 
 @case

@@ -48,6 +48,20 @@ def list_of_names_is_read():
 
 
 @case
+def header_says_how_long_a_name_takes():
+    """Then the names are few: the program is in one shard as a whole, and its limit is theirs."""
+    equal([None, 5], [names.seconds_each(f"# NAMES{more}\nx\t1\n") for more in ("", " 5")], "seconds")
+    for text in ("# NAMES x\n", "# NAMES 0\n", "# NAMESPACE\n"):
+        stopped(names.seconds_each, text, says="a list of names begins with")
+    few = Program("hotmirror_explore", ("explore.x", "explore.y"), (1, 1), 50)
+    seen = [(program.tests, program.arguments, program.timeout) for shard in ((1, 2), (2, 2))
+            for program in select(["explore.*"], [few, LISTED], shard=shard)]
+    equal([(few.tests, ("-g", "explore.*"), 220)], seen, "of both shards")
+    equal(["explore.y"], [name for program in select(["explore.y"], [few, LISTED]) for name in program.tests], "short form")
+    equal(620, select(["explore.*"], [few], repeat=5)[0].timeout, "limit, repeated")
+
+
+@case
 def globs_for_the_program_are_exact():
     """What is left of a glob behind "program:" matches just the names that the whole glob does."""
     full = [LISTED.full(name) for name in LISTED.tests] + [RACE + "race.otmirror_race:race@x"]
@@ -174,10 +188,10 @@ def all_schedules_in_two_guests():
     """Each in one of them, one plan, one closing line, the files of both."""
     run, summary, tests, kept = results("--races", "all", "--env", "RACE_BROKEN=race.read+munmap@anon:step.1")
     lines = run.stdout.splitlines()
-    equal(1082, len(tests), "results")
+    equal(1085, len(tests), "results")
     equal("fail", tests[RACE + "race.read+munmap@anon:step.1"], "the broken one")
     check(summary["cause"].startswith("guest-"), f"cause {summary['cause']!r}")
-    equal(["KTAP version 1", "1..3", "960 passed, 1 failed, 121 skipped"], [*lines[:2], lines[-1]], "frame")
+    equal(["KTAP version 1", "1..4", "963 passed, 1 failed, 121 skipped"], [*lines[:2], lines[-1]], "frame")
     equal(1, lines.count("    1..1080"), "plan of the schedules")
     numbers = [int(number) for number in re.findall(r"^    (?:not )?ok (\d+) race\.", run.stdout, re.M)]
     equal(list(range(1, 1081)), numbers, "numbers")

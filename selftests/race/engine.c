@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * One schedule, from the fresh memory to the verdict.
+ * The race itself: one schedule, from its gates to the verdict.
  */
 #include <errno.h>
 #include <poll.h>
@@ -26,127 +26,10 @@
 /* A hit is held no longer, whatever happens to us. */
 #define HOLD_NS		(20ULL * 1000 * HM_MSEC)
 
-/* ---- begin and end of every run ---- */
-
-/* A device operation of a process that is to exit is made by the remote process. */
-static int worker_of(const struct race_schedule *s, int side)
-{
-	bool exits = false;
-
-	for (int i = 0; i < s->sides; i++)
-		exits |= s->op[i]->flags & OP_EXITS;
-	return exits && s->op[side]->flags & OP_DEVICE ? RACE_REMOTE : side;
-}
-
-void race_fresh_pages(struct race_page *page)
-{
-	for (int i = 0; i < RACE_PAGES; i++) {
-		memset(&page[i], '-', sizeof(page[i]));
-		memset(page[i].side, '.', sizeof(page[i].side));
-	}
-}
-
-int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, size_t size)
-{
-	struct race_worker *setup = &e->sh->worker[RACE_SETUP];
-	int ret = race_session_ready(e, s, why, size);
-
-	if (ret)
-		return ret;
-	e->sh->memory = s->memory;
-	e->sh->state = race_state(s);
-	for (int i = 0; i < RACE_SIDES; i++)
-		e->sh->prepare[i] = i < s->sides ? s->op[i] : NULL;
-	for (int i = 0; i < s->sides; i++) {
-		struct race_worker *w = &e->sh->worker[worker_of(s, i)];
-
-		w->op = s->op[i];
-		w->side = i;
-		race_fresh_pages(w->page);
-		if (w == &e->sh->worker[RACE_REMOTE] && race_session_remote(e))
-			return snprintf(why, size, "no remote process"), -ECHILD;
-		e->used_up |= s->op[i]->flags & OP_UNPLUGS;
-	}
-	race_fresh_pages(e->sh->look.page);
-	race_call(e, RACE_SETUP, RACE_BUILD);
-	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true) ?: setup->ret;
-	if (ret)
-		snprintf(why, size, "%s", setup->why[0] ? setup->why : strerror(-ret));
-	return ret && setup->why[0] ? -EOPNOTSUPP : ret;
-}
-
-/* The process is gone: what is there to be seen from outside. */
-static void look_from_outside(struct race_engine *e)
-{
-	struct race_outcome *look = &e->sh->look;
-	__u64 word;
-
-	look->pages = e->sh->area.pages;
-	for (int i = 0; i < look->pages; i++) {
-		look->page[i].map = 'G';
-		look->page[i].dev =
-			race_error(hm_read(e->fd[RACE_DEVICE],
-					   e->sh->area.sample + i * hm_page_size(), &word,
-					   sizeof(word)));
-	}
-}
-
-static void collect(struct race_engine *e, const struct race_schedule *s, struct race_outcome *o)
-{
-	*o = e->sh->look;
-	for (int side = 0; side < s->sides; side++) {
-		const struct race_worker *w = &e->sh->worker[worker_of(s, side)];
-
-		for (int i = 0; i < o->pages; i++) {
-			o->page[i].side[side] = w->page[i].side[side];
-			o->page[i].seen[side] = w->page[i].seen[side];
-		}
-	}
-}
-
-/* Look at the memory, and clear it away. */
-int race_finish(struct race_engine *e, const struct race_schedule *s, bool died,
-		struct race_outcome *o)
-{
-	int ret = 0;
-
-	if (died) {
-		look_from_outside(e);
-		collect(e, s, o);
-		return race_session_kill(e);
-	}
-	race_call(e, RACE_SETUP, RACE_LOOK);
-	ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true);
-	collect(e, s, o);
-	if (!ret) {
-		race_call(e, RACE_SETUP, RACE_CLEAR);
-		ret = race_wait(e, RACE_SETUP, RACE_LIMIT_MS, true);
-		ret = ret ?: e->sh->worker[RACE_SETUP].ret;
-	}
-	if (!ret && e->used_up)
-		ret = race_session_replace(e);
-	return ret;
-}
-
-/* ---- one side ---- */
-
-void race_go(struct race_engine *e, const struct race_schedule *s, int side)
-{
-	race_call(e, worker_of(s, side), RACE_OP);
-}
-
-/* 0: it is done; -ESRCH: the target is dead, as it should be or not. */
-int race_join(struct race_engine *e, const struct race_schedule *s, int side, int limit_ms)
-{
-	return race_wait(e, worker_of(s, side), limit_ms, true);
-}
-
 static bool exits(const struct race_schedule *s, int side)
 {
 	return s->op[side]->flags & OP_EXITS;
 }
-
-/* ---- the race itself ---- */
 
 /* One schedule under way. */
 struct racing {
@@ -176,7 +59,7 @@ static int fail(struct racing *r, const char *why)
 
 static pid_t tid_of(const struct racing *r, int side)
 {
-	return r->e->sh->worker[worker_of(r->s, side)].tid;
+	return r->e->sh->worker[race_worker_of(r->s, side)].tid;
 }
 
 static int arm(struct racing *r)
@@ -208,7 +91,7 @@ static int arm(struct racing *r)
 /* The task to look at: that of the side, or a child that it waits for. */
 static enum race_sleep asleep(struct racing *r, int side, const char **where)
 {
-	struct race_worker *w = &r->e->sh->worker[worker_of(r->s, side)];
+	struct race_worker *w = &r->e->sh->worker[race_worker_of(r->s, side)];
 	enum race_sleep sleep = race_asleep(r->e->target, w->tid, where);
 
 	if (sleep == RACE_UNKNOWN && w->proxy)
@@ -237,7 +120,7 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 	bool serve = !side && !uffd;
 	struct pollfd p[] = {
 		{ .fd = uffd ? e->uffd : gate, .events = POLLIN },
-		{ .fd = e->sh->worker[worker_of(r->s, side)].done, .events = POLLIN },
+		{ .fd = e->sh->worker[race_worker_of(r->s, side)].done, .events = POLLIN },
 		{ .fd = e->pidfd, .events = POLLIN },
 		{ .fd = serve ? e->uffd : -1, .events = POLLIN },
 	};
@@ -280,23 +163,31 @@ static const char *wrong_entry(const struct racing *r, const struct race_gate *g
 {
 	const struct race_area *area = &r->e->sh->area;
 	bool named = page >= area->b_first && page < area->b_first + area->b_pages;
-	bool returns = gate->nr == HOTMIRROR_GATE_INVALIDATE_DONE;
+	bool returns = gate->flags & GATE_CALLED;
 
 	if (named && returns)
 		return entry ? "the callback left an entry that it names" : NULL;
 	return entry == r->entries[page] ? NULL : "an entry went that no callback names";
 }
 
-/* The gates of the callback where the driver lock is free. */
+/* Where it is known which pages are named, and the driver lock is free. */
+static bool can_check_entries(const struct racing *r, const struct race_hold *hold)
+{
+	unsigned int gate = hold->gate->flags, op = r->s->op[hold->side]->flags;
+
+	if (r->e->options.no_entries || !(gate & GATE_WARM) || gate & GATE_LOCKED)
+		return false;
+	/* A PMD is split or called back for as a whole; mremap() unmaps its target first. */
+	return op & OP_NAMED && !(gate & GATE_CORE && op & OP_MOVES) &&
+	       r->e->sh->area.length < r->e->q.pmd_size;
+}
+
 static int check_entries(struct racing *r, const struct race_hold *hold)
 {
 	const struct race_gate *gate = hold->gate;
 	__u32 now[RACE_PAGES];
 
-	if (!(gate->flags & GATE_WARM) || gate->flags & GATE_LOCKED ||
-	    r->e->options.no_entries || !(r->s->op[hold->side]->flags & OP_NAMED) ||
-	    r->e->sh->area.grain != hm_page_size() || r->s->memory->flags & (MEM_THP | MEM_PMD) ||
-	    !read_entries(r, now))
+	if (!can_check_entries(r, hold) || !read_entries(r, now))
 		return 0;
 	for (int i = 0; i < r->e->sh->area.pages; i++) {
 		const char *wrong = wrong_entry(r, gate, i, now[i]);
@@ -521,7 +412,13 @@ void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 	*result = (struct race_result){ .took = -1 };
 	orders = race_orders(e, s, result->why, sizeof(result->why), &ret);
 	if (!orders) {
+		if (ret == -ETIMEDOUT && !result->why[0])
+			snprintf(result->why, sizeof(result->why), "a sequential run does not end");
 		not_begun(result, ret);
+		if (result->verdict == RACE_FAIL)
+			give_up(&r);
+		if (race_known(s, result))
+			result->verdict = RACE_XFAIL;
 		return;
 	}
 	begin = microseconds();
@@ -533,6 +430,8 @@ void race_engine_run(struct race_engine *e, const struct race_schedule *s,
 	}
 	race(&r, orders);
 	read_log(&r);
+	if (result->verdict == RACE_FAIL && race_known(s, result))
+		result->verdict = RACE_XFAIL;
 	result->us = microseconds() - begin;
 }
 

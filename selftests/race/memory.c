@@ -4,15 +4,13 @@
  * they lie.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "../lib/mem.h"
-#include "../lib/uffd.h"
+#include "machine.h"
 #include "memory.h"
 
 #define RW	(PROT_READ | PROT_WRITE)
@@ -27,20 +25,27 @@ char *race_window(void)
 	return (char *)(((uintptr_t)area + RACE_SPAN - 1) & -RACE_SPAN);
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 int race_area_clear(struct race_shared *sh)
 {
 	int ret = 0;
 
-	if (sh->file >= 0)
-		close(sh->file);
-	sh->file = -1;
+	close_fd(&sh->file);
+	close_fd(&sh->pipe[0]);
+	close_fd(&sh->pipe[1]);
 	if (mmap(sh->window, RACE_WINDOW, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != sh->window)
 		ret = -errno;
 	return ret;
 }
 
-static int lacks(struct race_setup *s, int ret, const char *why)
+int race_lacks(struct race_setup *s, int ret, const char *why)
 {
 	snprintf(s->why, sizeof(s->shared->worker[0].why), "%s", why);
 	return ret;
@@ -48,8 +53,12 @@ static int lacks(struct race_setup *s, int ret, const char *why)
 
 /* ---- layout ---- */
 
-/* Small pages: four, one page behind the beginning of a PMD, so that all lie in one leaf. */
-static void small(struct race_setup *s)
+static size_t pmd_size(void)
+{
+	return hm_page_size() * hm_page_size() / sizeof(__u64);
+}
+
+void race_small(struct race_setup *s)
 {
 	size_t page = hm_page_size();
 
@@ -61,18 +70,16 @@ static void small(struct race_setup *s)
 	};
 }
 
-/* In one PMD: four pages of it are looked at, B concerns the middle two of them. */
-static void within_pmd(struct race_setup *s)
+void race_within_pmd(struct race_setup *s)
 {
-	small(s);
+	race_small(s);
 	s->area->mem = s->shared->window;
-	s->area->length = hm_page_size() * hm_page_size() / sizeof(__u64);
+	s->area->length = pmd_size();
 }
 
-/* Two PMDs that cannot be split: the last page of one, the first of the other, B's. */
-static void across_pmds(struct race_setup *s)
+void race_across_pmds(struct race_setup *s)
 {
-	size_t page = hm_page_size(), pmd = page * page / sizeof(__u64);
+	size_t page = hm_page_size(), pmd = pmd_size();
 
 	*s->area = (struct race_area){
 		.mem = s->shared->window,
@@ -105,141 +112,121 @@ int race_area_rest(struct race_setup *s)
 	return 0;
 }
 
-static int map(struct race_setup *s, int flags, int fd)
+int race_map(struct race_setup *s, int flags, int fd)
 {
 	void *mem = mmap(s->area->mem, s->area->length, RW, flags | MAP_FIXED, fd, 0);
 
 	return mem == s->area->mem ? 0 : -errno;
 }
 
-static void fill(struct race_setup *s)
+void race_fill_area(struct race_setup *s)
 {
 	race_area_rest(s);
 	race_fill(s->area->sample, s->area->pages * hm_page_size());
 }
 
-/* ---- anonymous memory ---- */
-
-static int map_anon(struct race_setup *s)
+int race_map_filled(struct race_setup *s, int flags, int fd)
 {
-	int ret;
-
-	small(s);
-	ret = map(s, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	/* EINVAL from a kernel without huge pages is as good. */
-	if (!ret && madvise(s->area->mem, s->area->length, MADV_NOHUGEPAGE) && errno != EINVAL)
-		ret = -errno;
-	return ret;
-}
-
-static int anon(struct race_setup *s)
-{
-	int ret = map_anon(s);
+	int ret = race_map(s, flags, fd);
 
 	if (!ret)
-		fill(s);
+		race_fill_area(s);
 	return ret;
 }
 
-static int thp(struct race_setup *s)
+int race_map_at(char *at, size_t length, char token)
 {
-	int ret;
-
-	within_pmd(s);
-	ret = map(s, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	if (!ret && madvise(s->area->mem, s->area->length, MADV_HUGEPAGE))
-		return lacks(s, -EOPNOTSUPP, "kernel without transparent huge pages");
-	if (!ret)
-		fill(s);
-	return ret;
-}
-
-/* ---- device memory ---- */
-
-static int to_device(struct race_setup *s, int (*build)(struct race_setup *s), __u32 flags)
-{
-	struct race_area *a = s->area;
-	__u64 moved = 0;
-	int ret = build(s);
-
-	ret = ret ?: hm_migrate(s->shared->fd[RACE_DEVICE], HOTMIRROR_MIGRATE_TO_DEV, a->mem,
-				a->length, flags, &moved);
-	if (!ret && moved * hm_page_size() < a->length)
-		return lacks(s, -EBUSY, "the pages did not move to the device");
-	return ret;
-}
-
-static int small_device(struct race_setup *s)
-{
-	return to_device(s, anon, 0);
-}
-
-static int large_device(struct race_setup *s)
-{
-	return to_device(s, thp, HOTMIRROR_MIGRATE_LARGE);
-}
-
-/* ---- dax ---- */
-
-static int map_dax(struct race_setup *s)
-{
-	int ret = map(s, MAP_SHARED, s->shared->fd[RACE_DAX]);
-
-	if (!ret)
-		fill(s);
-	return ret;
-}
-
-static int dax(struct race_setup *s)
-{
-	small(s);
-	return map_dax(s);
-}
-
-static int dax_pmd(struct race_setup *s)
-{
-	across_pmds(s);
-	return map_dax(s);
-}
-
-/* ---- userfaultfd ---- */
-
-int race_uffd_begin(struct race_setup *s)
-{
-	struct race_area *a = s->area;
-	unsigned int flags = s->shared->memory->flags;
-	char *page = a->sample + hm_page_size();
-	int uffd = s->shared->uffd, ret;
-
-	if (!(flags & (MEM_UFFD | MEM_UFFD_WP)))
-		return 0;
-	if (uffd < 0)
-		return lacks(s, -EOPNOTSUPP, "no userfaultfd for the kernel's faults");
-	if (flags & MEM_UFFD && madvise(page, a->grain, MADV_DONTNEED))
+	if (mmap(at, length, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
 		return -errno;
-	ret = hm_uffd_register(uffd, a->mem, a->length, flags & MEM_UFFD_WP);
-	if (!ret && flags & MEM_UFFD_WP)
-		ret = hm_uffd_protect(uffd, page, a->grain, true);
-	return ret;
+	if (madvise(at, length, MADV_NOHUGEPAGE) && errno != EINVAL)
+		return -errno;
+	for (size_t i = 0; token && i < length; i += hm_page_size())
+		race_fill_page(at + i, token);
+	return 0;
 }
+
+/* ---- the table ---- */
+
+#define ANON	MEM_ANON
+#define SHMEM	(MEM_SHARED | MEM_SHMEM)
+#define MEMFD	(SHMEM | MEM_FILE)
+#define HUGE	(MEM_HUGETLB | MEM_PMD)
+#define THIN	MEM_THIN
+
+/* One that userfaultfd has a part in: name, words and flag of that part. */
+#define MISSING	"-missing", ", page 1 is missing for userfaultfd", MEM_UFFD
+#define WP	"-wp", ", page 1 is write-protected by userfaultfd", MEM_UFFD_WP
+#define MINOR	"-minor", ", page 1 is in the file and not in the page table", MEM_UFFD_MINOR
+#define POISON	"-poison", ", page 1 is marked as lost (UFFDIO_POISON)", MEM_UFFD_POISON
+#define RWP	"-rwp", ", page 1 is protected against all access by userfaultfd", MEM_UFFD_RWP
+#define PLAIN	"", "", 0
+
+#define ROW(name, suffix, more, flag, words, flags, needs, kind, build, machine)		\
+	{ name suffix, words more, (flags) | (flag), needs, kind, build, machine }
+/* Again, with what MISSING, WP, ... stand for. */
+#define MEMORY(...)	ROW(__VA_ARGS__)
+#define ANY(name, part, words, flags, build, machine)						\
+	MEMORY(name, part, words, flags, 0, 0, build, machine)
+#define LIVES(name, part, words, flags, KIND, build)						\
+	MEMORY(name, part, words, MEM_ANON | (flags), HOTMIRROR_HAS_##KIND,			\
+	       HOTMIRROR_##KIND, build, 0)
 
 const struct race_memory race_memories[] = {
-	{ "anon", "anonymous memory, 4 pages", MEM_ANON, 0, 0, anon },
-	{ "anon-missing", "anonymous memory, page 1 is missing for userfaultfd",
-	  MEM_ANON | MEM_UFFD, 0, 0, anon },
-	{ "anon-wp", "anonymous memory, page 1 is write-protected by userfaultfd",
-	  MEM_ANON | MEM_UFFD_WP, 0, 0, anon },
-	{ "hole", "anonymous memory that nobody ever touched", MEM_ANON | MEM_HOLE, 0, 0, map_anon },
-	{ "thp", "a transparent huge page", MEM_ANON | MEM_THP, 0, 0, thp },
-	{ "private", "anonymous memory that lives in the device, private pages",
-	  MEM_ANON | MEM_PRIVATE, HOTMIRROR_HAS_PRIVATE, HOTMIRROR_PRIVATE, small_device },
-	{ "private_large", "a PMD-sized private folio of the device",
-	  MEM_ANON | MEM_PRIVATE | MEM_PMD, HOTMIRROR_HAS_LARGE, HOTMIRROR_PRIVATE, large_device },
-	{ "coherent", "anonymous memory that lives in the device, coherent pages",
-	  MEM_ANON | MEM_COHERENT, HOTMIRROR_HAS_COHERENT, HOTMIRROR_COHERENT, small_device },
-	{ "dax", "device memory mapped in pages", MEM_SHARED | MEM_DAX, HOTMIRROR_HAS_DAX, 0, dax },
-	{ "dax_pmd", "device memory mapped in PMDs", MEM_SHARED | MEM_DAX | MEM_PMD,
-	  HOTMIRROR_HAS_DAX_PMD, 0, dax_pmd },
+	ANY("anon", PLAIN, "anonymous memory, 4 pages", ANON, race_build_anon, 0),
+	ANY("anon", MISSING, "anonymous memory", ANON | THIN, race_build_anon, 0),
+	ANY("anon", WP, "anonymous memory", ANON | THIN, race_build_anon, 0),
+	ANY("anon", POISON, "anonymous memory", ANON | THIN, race_build_anon, 0),
+	ANY("anon", RWP, "anonymous memory", ANON | THIN, race_build_anon, 0),
+	ANY("hole", PLAIN, "anonymous memory that nobody ever touched", ANON | MEM_HOLE | THIN,
+	    race_build_hole, 0),
+	ANY("ksm", PLAIN, "anonymous memory that KSM has merged", ANON | MEM_KSM | MEM_CLEAN | THIN,
+	    race_build_merged, RACE_KSM),
+	ANY("thp", PLAIN, "a transparent huge page", ANON | MEM_THP | THIN, race_build_thp, 0),
+	ANY("thp", MISSING, "a transparent huge page, split", ANON | MEM_SMALL | THIN,
+	    race_build_thp, 0),
+	ANY("thp", WP, "a transparent huge page", ANON | MEM_THP | THIN, race_build_thp, 0),
+	ANY("pmd_of_pages", PLAIN, "small pages that can be collapsed to a huge one",
+	    ANON | MEM_SMALL | THIN, race_build_pmd_of_pages, 0),
+	ANY("hugetlb", PLAIN, "two private huge pages of the pool", ANON | HUGE | THIN,
+	    race_build_hugetlb, RACE_HUGE_POOL),
+	ANY("hugetlb", MISSING, "two private huge pages of the pool", ANON | HUGE | THIN,
+	    race_build_hugetlb, RACE_HUGE_POOL),
+	ANY("hugetlb", WP, "two private huge pages of the pool", ANON | HUGE | THIN,
+	    race_build_hugetlb, RACE_HUGE_POOL),
+	ANY("hugetlb_memfd", PLAIN, "two shared huge pages of a memfd",
+	    MEM_SHARED | MEM_FILE | HUGE | THIN, race_build_hugetlb_memfd, RACE_HUGE_POOL),
+	ANY("hugetlb_memfd", MINOR, "two shared huge pages of a memfd",
+	    MEM_SHARED | MEM_FILE | HUGE | THIN, race_build_hugetlb_memfd, RACE_HUGE_POOL),
+	ANY("shmem", PLAIN, "shared anonymous memory", SHMEM | THIN, race_build_shmem, 0),
+	ANY("shmem", MISSING, "shared anonymous memory", SHMEM | THIN, race_build_shmem, 0),
+	ANY("shmem", WP, "shared anonymous memory", SHMEM | THIN, race_build_shmem, 0),
+	ANY("memfd", PLAIN, "a memfd, shared", MEMFD | THIN, race_build_memfd, 0),
+	ANY("memfd", MINOR, "a memfd, shared", MEMFD | THIN, race_build_memfd, 0),
+	ANY("memfd", POISON, "a memfd, shared", MEMFD | THIN, race_build_memfd, 0),
+	ANY("file_shared", PLAIN, "a file (ramfs), shared", MEM_SHARED | MEM_FILE | THIN,
+	    race_build_file_shared, 0),
+	ANY("file_private", PLAIN, "a file (ramfs), private, present and not written",
+	    MEM_FILE | MEM_CLEAN | THIN, race_build_file_private, 0),
+	ANY("file_cow", PLAIN, "a file (ramfs), private, its pages were written and copied",
+	    MEM_FILE | MEM_ANON | THIN, race_build_file_cow, 0),
+	LIVES("private", PLAIN, "anonymous memory that lives in the device, private pages",
+	      MEM_PRIVATE, PRIVATE, race_build_device),
+	LIVES("private", MISSING, "anonymous memory that lives in the device, private pages",
+	      MEM_PRIVATE | THIN, PRIVATE, race_build_device),
+	LIVES("private", WP, "anonymous memory that lives in the device, private pages",
+	      MEM_PRIVATE | THIN, PRIVATE, race_build_device),
+	MEMORY("private_large", PLAIN, "a PMD-sized private folio of the device",
+	       MEM_ANON | MEM_PRIVATE | MEM_PMD | THIN, HOTMIRROR_HAS_LARGE, HOTMIRROR_PRIVATE,
+	       race_build_device_large, 0),
+	LIVES("coherent", PLAIN, "anonymous memory that lives in the device, coherent pages",
+	      MEM_COHERENT | THIN, COHERENT, race_build_device),
+	LIVES("coherent", WP, "anonymous memory that lives in the device, coherent pages",
+	      MEM_COHERENT | THIN, COHERENT, race_build_device),
+	MEMORY("dax", PLAIN, "device memory mapped in pages", MEM_SHARED | MEM_DAX | THIN,
+	       HOTMIRROR_HAS_DAX, 0, race_build_dax, 0),
+	MEMORY("dax_pmd", PLAIN, "device memory mapped in PMDs",
+	       MEM_SHARED | MEM_DAX | MEM_PMD | THIN, HOTMIRROR_HAS_DAX_PMD, 0,
+	       race_build_dax_pmd, 0),
 };
 
 const int race_nr_memories = sizeof(race_memories) / sizeof(race_memories[0]);

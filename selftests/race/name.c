@@ -27,6 +27,10 @@ const struct race_op *race_op_nr(int i)
 		{ race_ops_device, race_nr_ops_device },
 		{ race_ops_cpu, race_nr_ops_cpu },
 		{ race_ops_map, race_nr_ops_map },
+		{ race_ops_mm, race_nr_ops_mm },
+		{ race_ops_file, race_nr_ops_file },
+		{ race_ops_uffd, race_nr_ops_uffd },
+		{ race_ops_process, race_nr_ops_process },
 		{ race_ops_away, race_nr_ops_away },
 	};
 
@@ -147,10 +151,9 @@ static int parse_gates(char *text, struct race_schedule *s, char *why, size_t si
 	return 0;
 }
 
-int race_parse(const char *name, struct race_schedule *s, char *why, size_t size)
+int race_read(const char *name, struct race_schedule *s, char *why, size_t size)
 {
 	char text[RACE_NAME], *memory, *gates;
-	const char *bad;
 	int ret;
 
 	*s = (struct race_schedule){};
@@ -171,8 +174,14 @@ int race_parse(const char *name, struct race_schedule *s, char *why, size_t size
 	s->memory = race_memory(memory);
 	if (!s->memory)
 		return unknown(why, size, "memory", memory, memory_name);
-	ret = parse_gates(gates, s, why, size);
-	bad = ret ? NULL : race_impossible(s);
+	return parse_gates(gates, s, why, size);
+}
+
+int race_parse(const char *name, struct race_schedule *s, char *why, size_t size)
+{
+	int ret = race_read(name, s, why, size);
+	const char *bad = ret ? NULL : race_impossible(s);
+
 	if (bad)
 		ret = (snprintf(why, size, "%s: %s", name, bad), -EINVAL);
 	return ret;
@@ -194,6 +203,20 @@ unsigned int race_state(const struct race_schedule *s)
 	return state;
 }
 
+/* Beside plain anonymous memory the part of userfaultfd is raced over where it matters. */
+static bool userfault_matters(const struct race_schedule *s)
+{
+	if ((s->memory->flags & ~(MEM_USERFAULT | MEM_THIN)) == MEM_ANON)
+		return true;
+	for (int i = 0; i < s->sides; i++)
+		if (s->op[i]->flags & OP_UFFD)
+			return true;
+	for (int i = 0; i < s->gates; i++)
+		if (s->hold[i].gate->flags & (GATE_UFFD | GATE_FAULTS))
+			return true;
+	return !s->gates;
+}
+
 const char *race_impossible(const struct race_schedule *s)
 {
 	unsigned int memory = s->memory->flags, all = 0;
@@ -211,11 +234,30 @@ const char *race_impossible(const struct race_schedule *s)
 		return "no operation of the device is in it";
 	if (s->sides == 2 && devices == 2)
 		return "both are operations of one device: its second one is a device of its own";
+	if (all & OP_SECOND && memory & MEM_THIN)
+		return "the second device on this memory is like the first";
 	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
 		return "a pin keeps the device's memory: this unplug would wait for ever";
-	for (int i = 0; i < s->gates; i++)
-		if (!s->hold[i].gate->reached(s->op[s->hold[i].side], memory))
+	for (int i = 0; i < s->gates; i++) {
+		if (!race_reaches(s->hold[i].gate, s->op[s->hold[i].side], memory))
 			return "this operation does not pass that gate on this memory";
+		if (s->hold[i].gate->flags & GATE_SAME && memory & MEM_THIN)
+			return "what happens at this gate does not depend on the memory: see anon";
+	}
+	if (memory & MEM_USERFAULT & ~MEM_UFFD && all & (OP_UNPLUGS | OP_EXITS))
+		return "what goes away under a fault of userfaultfd: see memory that is missing";
+	if (memory & MEM_USERFAULT && !userfault_matters(s))
+		return "userfaultfd has no part in it: see the memory without";
+	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
+		return "a snapshot sees the moment between fork() and the write";
+	/*
+	 * mremap() takes merged pages apart, and overlooks those that live in a device. The
+	 * next fault is then taken for ever, and the page is lost with its rss counter (7.3).
+	 */
+	if (all & OP_MOVES && all & OP_MIGRATES && memory & MEM_KSM)
+		return "kernel bug: mremap() of a merged page in a device loses it";
+	if (all & OP_WIDENS && all & OP_EXCLUDES)
+		return "read-only memory is not made exclusive";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
 		return "a process that exits is not held (design, section 5)";
 	return NULL;
@@ -263,9 +305,10 @@ const char *race_class(const struct race_schedule *s)
 		{ OP_EXITS, 0, "exit" },
 		{ OP_FORKS, 0, "fork" },
 		{ OP_SLOW, 0, "slow" },
-		{ 0, MEM_UFFD | MEM_UFFD_WP, "uffd" },
+		{ 0, MEM_KSM, "ksm" },
+		{ 0, MEM_USERFAULT, "uffd" },
 		{ 0, MEM_DAX, "dax" },
-		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD, "huge" },
+		{ 0, MEM_THP | MEM_HUGETLB | MEM_PMD | MEM_SMALL, "huge" },
 		{ 0, MEM_DEVICE, "device" },
 		{ 0, MEM_FILE | MEM_SHARED | MEM_SHMEM, "file" },
 	};
@@ -291,7 +334,7 @@ static unsigned int hash(const char *text)
 /* One of so many is in the default subset; by name, so that the subset does not change. */
 int race_tier(const struct race_schedule *s)
 {
-	const unsigned int anon = 2, rest = 24;
+	const unsigned int anon = 4, rest = 24;
 	char name[RACE_NAME];
 
 	race_name(s, name, sizeof(name));

@@ -37,11 +37,11 @@ static void unplug(struct race_run *r)
 }
 
 const struct race_op race_ops_away[] = {
-	{ "disable", "the instance is disabled", OP_UNPLUGS, 0, NULL, NULL, disable },
+	{ "disable", "the instance is disabled", OP_UNPLUGS, 0, NULL, NULL, disable, 0 },
 	{ "invalidate", "the instance is disabled and invalidated", OP_UNPLUGS | OP_INVALIDATES, 0,
-	  NULL, NULL, invalidate },
+	  NULL, NULL, invalidate, 0 },
 	{ "unplug", "the instance is unplugged", OP_UNPLUGS | OP_INVALIDATES | OP_EVICTS, 0, NULL,
-	  NULL, unplug },
+	  NULL, unplug, 0 },
 };
 
 const int race_nr_ops_away = sizeof(race_ops_away) / sizeof(race_ops_away[0]);

@@ -56,7 +56,8 @@ static void device_write(struct race_run *r)
 static void device_prefetch(struct race_run *r)
 {
 	struct hotmirror_access out = {};
-	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r), &out);
+	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r),
+			    &out);
 
 	by_page(r, ret, out.done);
 }
@@ -107,7 +108,8 @@ static void migrate(struct race_run *r, unsigned int cmd)
 	__u64 moved;
 
 	race_all(r, 0, r->area->pages,
-		 hm_migrate(r->fd, cmd, r->area->mem, r->area->length, HOTMIRROR_MIGRATE_LARGE, &moved));
+		 hm_migrate(r->fd, cmd, r->area->mem, r->area->length, HOTMIRROR_MIGRATE_LARGE,
+			    &moved));
 }
 
 static void device_to_dev(struct race_run *r)
@@ -160,7 +162,14 @@ static const char *must_migrate(unsigned int memory)
 
 static const char *must_be_anon(unsigned int memory)
 {
-	return memory & MEM_ANON ? NULL : "only anonymous memory can be made device-exclusive";
+	if (memory & MEM_ANON && !(memory & MEM_HUGETLB))
+		return NULL;
+	return "only anonymous memory, not of the pool, can be made device-exclusive";
+}
+
+static const char *as_a_write(unsigned int memory)
+{
+	return memory & MEM_THIN ? "a write of the device meets the same" : NULL;
 }
 
 #define ATOMIC	HOTMIRROR_HAS_EXCLUSIVE
@@ -168,27 +177,28 @@ static const char *must_be_anon(unsigned int memory)
 #define DEVICE_OPS(suffix, more, whose)							\
 	{ "read" suffix, whose " reads all pages",						\
 	  OP_DEVICE | OP_COPIES | OP_READS | OP_POPULATES | (more), 0, NULL, NULL,		\
-	  device_read },									\
+	  device_read, 0 },									\
 	{ "write" suffix, whose " writes all pages",						\
 	  OP_DEVICE | OP_COPIES | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL,		\
-	  device_write },									\
+	  device_write, 0 },									\
 	{ "prefetch" suffix, whose " populates its page table",					\
-	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch },			\
-	{ "prefetch_w" suffix, whose " populates its page table, to write",				\
-	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch_w },		\
+	  OP_DEVICE | OP_POPULATES | (more), 0, NULL, NULL, device_prefetch, 0 },		\
+	{ "prefetch_w" suffix, whose " populates its page table, to write",			\
+	  OP_DEVICE | OP_WRITES | OP_POPULATES | (more), 0, as_a_write, NULL,			\
+	  device_prefetch_w, 0 },								\
 	{ "atomic" suffix, whose " adds one to a word of page 1, which it makes exclusive",	\
-	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,		\
-	  must_be_anon, NULL, device_atomic },							\
+	  OP_DEVICE | OP_READS | OP_WRITES | OP_EXCLUDES | OP_NOTIFIES | (more), ATOMIC,	\
+	  must_be_anon, NULL, device_atomic, 0 },						\
 	{ "snapshot" suffix, whose " looks at the CPU page table",				\
-	  OP_DEVICE | OP_SNAPSHOTS | (more), 0, NULL, NULL, device_snapshot },			\
+	  OP_DEVICE | OP_SNAPSHOTS | (more), 0, NULL, NULL, device_snapshot, 0 },		\
 	{ "to_dev" suffix, whose " has the pages migrated to it",				\
 	  OP_DEVICE | OP_MIGRATES | OP_NOTIFIES | OP_BEST_EFFORT | (more), 0, must_migrate,	\
-	  NULL, device_to_dev },								\
+	  NULL, device_to_dev, 0 },								\
 	{ "to_sys" suffix, whose " has its pages migrated to system memory",			\
 	  OP_DEVICE | OP_MIGRATES | OP_NOTIFIES | OP_BEST_EFFORT | (more), 0, must_migrate,	\
-	  NULL, device_to_sys },								\
+	  NULL, device_to_sys, 0 },								\
 	{ "pin" suffix, whose " pins all pages", OP_DEVICE | OP_PINS | (more), 0, NULL, NULL,	\
-	  device_pin }
+	  device_pin, 0 }
 
 const struct race_op race_ops_device[] = {
 	DEVICE_OPS("", 0, "the device"),

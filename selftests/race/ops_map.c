@@ -27,14 +27,29 @@ static void do_mremap(struct race_run *r)
 	concerned(r, to == MAP_FAILED);
 }
 
+static void protect(struct race_run *r, int prot)
+{
+	concerned(r, mprotect(r->area->b_start, r->area->b_length, prot));
+}
+
 static void protect_ro(struct race_run *r)
 {
-	concerned(r, mprotect(r->area->b_start, r->area->b_length, PROT_READ));
+	protect(r, PROT_READ);
 }
 
 static void protect_none(struct race_run *r)
 {
-	concerned(r, mprotect(r->area->b_start, r->area->b_length, PROT_NONE));
+	protect(r, PROT_NONE);
+}
+
+static int begin_ro(struct race_setup *s)
+{
+	return mprotect(s->area->b_start, s->area->b_length, PROT_READ) ? -errno : 0;
+}
+
+static void protect_rw(struct race_run *r)
+{
+	protect(r, PROT_READ | PROT_WRITE);
 }
 
 static void dontneed(struct race_run *r)
@@ -42,19 +57,38 @@ static void dontneed(struct race_run *r)
 	concerned(r, madvise(r->area->b_start, r->area->b_length, MADV_DONTNEED));
 }
 
+static void lazily_free(struct race_run *r)
+{
+	concerned(r, madvise(r->area->b_start, r->area->b_length, MADV_FREE));
+}
+
+static const char *not_watched(unsigned int memory)
+{
+	return memory & MEM_USERFAULT ? "who may not write has no fault for userfaultfd" : NULL;
+}
+
+static const char *private_anon(unsigned int memory)
+{
+	if (!(memory & MEM_ANON) || memory & (MEM_FILE | MEM_HUGETLB))
+		return "MADV_FREE takes private anonymous memory only";
+	return memory & MEM_PRIVATE ? "MADV_FREE leaves device memory alone" : NULL;
+}
+
 const struct race_op race_ops_map[] = {
-	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL, do_munmap },
+	{ "munmap", "the middle pages are unmapped", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
+	  do_munmap, 0 },
 	{ "mremap", "the middle pages are moved to another address",
-	  OP_NOTIFIES | OP_NAMED | OP_MOVES, 0, NULL,
-	  NULL, do_mremap },
-	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  protect_ro },
+	  OP_NOTIFIES | OP_NAMED | OP_MOVES, 0, NULL, NULL, do_mremap, 0 },
+	{ "mprotect_ro", "the middle pages are made read-only", OP_NOTIFIES | OP_NAMED, 0, NULL,
+	  NULL, protect_ro, 0 },
 	{ "mprotect_none", "the middle pages are made inaccessible",
-	  OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  protect_none },
-	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)",
-	  OP_NOTIFIES | OP_NAMED, 0, NULL, NULL,
-	  dontneed },
+	  OP_NOTIFIES | OP_NAMED, 0, NULL, NULL, protect_none, 0 },
+	{ "mprotect_rw", "the middle pages, read-only before, are made writable",
+	  OP_NOTIFIES | OP_NAMED | OP_WIDENS, 0, not_watched, begin_ro, protect_rw, 0 },
+	{ "dontneed", "the middle pages are dropped (MADV_DONTNEED)", OP_NOTIFIES | OP_NAMED, 0,
+	  NULL, NULL, dontneed, 0 },
+	{ "free", "the middle pages may be dropped (MADV_FREE)",
+	  OP_NOTIFIES | OP_NAMED | OP_FREES, 0, private_anon, NULL, lazily_free, 0 },
 };
 
 const int race_nr_ops_map = sizeof(race_ops_map) / sizeof(race_ops_map[0]);

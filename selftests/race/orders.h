@@ -30,7 +30,9 @@ struct race_orders *race_orders(struct race_engine *e, const struct race_schedul
 int race_orders_more(struct race_engine *e, const struct race_schedule *s,
 		     struct race_orders *orders, char *why, size_t size);
 
-/* engine.c */
+/* run.c */
+/* A device operation of a process that is to exit is made by the remote process. */
+int race_worker_of(const struct race_schedule *s, int side);
 int race_begin(struct race_engine *e, const struct race_schedule *s, char *why, size_t size);
 int race_finish(struct race_engine *e, const struct race_schedule *s, bool died,
 		struct race_outcome *o);

@@ -44,11 +44,12 @@
  *
  * Of a side, for each page: '.' not concerned, '+' done, 'F' EFAULT, SIGSEGV or SIGBUS,
  * 'H' memory error, 'N' ENODEV or ENXIO, 'S' ESRCH, 'I' EINVAL, 'O' EOPNOTSUPP, 'M' ENOMEM,
- * 'A' EAGAIN or EBUSY, 'P' EPERM, 'K' it was killed, 'E' anything else.
+ * 'A' EAGAIN or EBUSY, 'X' EEXIST, 'P' EPERM, 'K' it was killed, 'E' anything else.
  *
- * Of a value: '0' zero, 'i' as filled, 'a' 'b' 'c' what that side writes, 'u' as
- * userfaultfd resolved it; one letter further for each atomic addition: '1', 'j', 'A', 'B',
- * 'C', 'U'; '?' none of these; 'F', 'H' an access is refused, '-' no value.
+ * Of a value: '0' zero, 'i' as filled, 'o' what is in the file under a page that was
+ * copied on write, 'a' 'b' 'c' what that side writes, 'u' as userfaultfd resolved it; one
+ * letter further for each atomic addition: '1', 'j', 'p', 'A', 'B', 'C', 'U'; '?' none of
+ * these; 'F', 'H' an access is refused, '-' no value.
  */
 struct race_page {
 	char side[RACE_SIDES];		/* how it ended */
@@ -91,6 +92,9 @@ struct race_outcome {
 #define OP_COPIES	(1U << 21)	/* a device access, not only its populate */
 #define OP_NAMED	(1U << 22)	/* invalidates the middle pages, and no page beside them */
 #define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
+#define OP_SPLITS	(1U << 24)	/* invalidates only where it splits a PMD */
+#define OP_WIDENS	(1U << 25)	/* gives rights: the memory is read-only before */
+#define OP_RECLAIMS	(1U << 23)	/* invalidates what reclaim or migration can have */
 
 /* Of a memory. */
 #define MEM_ANON	(1U << 0)
@@ -106,6 +110,14 @@ struct race_outcome {
 #define MEM_HOLE	(1U << 10)	/* nothing was ever there */
 #define MEM_UFFD	(1U << 11)	/* page 1 is missing, userfaultfd has its faults */
 #define MEM_UFFD_WP	(1U << 12)	/* page 1 is write-protected by userfaultfd */
+#define MEM_UFFD_MINOR	(1U << 13)	/* page 1 is in the file and not in the page table */
+#define MEM_UFFD_POISON	(1U << 14)	/* page 1 is marked as lost */
+#define MEM_UFFD_RWP	(1U << 15)	/* page 1 is protected against reads, too (7.3) */
+#define MEM_CLEAN	(1U << 16)	/* present, and nobody has written it: file pages, KSM's */
+#define MEM_KSM		(1U << 17)
+#define MEM_SMALL	(1U << 18)	/* a whole PMD in small pages */
+#define MEM_THIN	(1U << 19)	/* the windows that do not depend on memory are left out */
+#define MEM_USERFAULT	(MEM_UFFD | MEM_UFFD_WP | MEM_UFFD_MINOR | MEM_UFFD_POISON | MEM_UFFD_RWP)
 #define MEM_DEVICE	(MEM_PRIVATE | MEM_COHERENT)
 
 /* Of a gate: in which state the mirror and the memory are when A begins. */
@@ -117,7 +129,9 @@ struct race_outcome {
 #define GATE_CORE	(1U << 5)	/* at the entry of a function of the core */
 #define GATE_LOCKED	(1U << 6)	/* the driver lock is held there */
 #define GATE_MMAP	(1U << 7)	/* mmap_lock is held for reading there */
-#define GATE_NONE	(1U << 8)	/* of the explorer: A runs through, no gate */
+#define GATE_CALLED	(1U << 8)	/* the callback has done its work */
+#define GATE_SAME	(1U << 9)	/* what B meets there is the same on all memory */
+#define GATE_FAULTS	(1U << 10)	/* a page fault is about to be taken there */
 
 struct race_run;
 struct race_setup;
@@ -132,6 +146,7 @@ struct race_op {
 	/* In the setup thread, before anything is held: helpers, second mappings. 0, -errno. */
 	int (*prepare)(struct race_setup *s);
 	void (*run)(struct race_run *r);
+	unsigned int machine;		/* RACE_SWAP, ...: machine.h */
 };
 
 struct race_memory {
@@ -142,6 +157,7 @@ struct race_memory {
 	__u32 kind;			/* of the mirroring device; 0: any */
 	/* In the setup thread: map and fill s->area; 0, -errno, or a skip (s->why). */
 	int (*build)(struct race_setup *s);
+	unsigned int machine;
 };
 
 struct race_gate {
@@ -149,9 +165,14 @@ struct race_gate {
 	const char *words;		/* "the sequence is read, nothing was walked yet" */
 	__u32 nr;			/* HOTMIRROR_GATE_* */
 	unsigned int flags;
-	/* Whether this operation passes it on this memory; why not, if @why. */
+	unsigned int ops;		/* OP_*: operations with one of these pass it */
+	/* Or, where that depends on the memory, what says which do. */
 	bool (*reached)(const struct race_op *op, unsigned int memory_flags);
 };
+
+/* Whether this operation passes the gate on this memory. */
+bool race_reaches(const struct race_gate *gate, const struct race_op *op,
+		  unsigned int memory_flags);
 
 /* The page faults of a device operation alone; in no table. */
 extern const struct race_op race_op_fault;
@@ -161,8 +182,10 @@ extern const struct race_gate race_gates[];
 extern const int race_nr_gates;
 
 /* Operations, in the order of their tables; race_op_nr(). */
-extern const struct race_op race_ops_device[], race_ops_cpu[], race_ops_map[], race_ops_away[];
-extern const int race_nr_ops_device, race_nr_ops_cpu, race_nr_ops_map, race_nr_ops_away;
+extern const struct race_op race_ops_device[], race_ops_cpu[], race_ops_map[], race_ops_mm[],
+	race_ops_file[], race_ops_uffd[], race_ops_process[], race_ops_away[];
+extern const int race_nr_ops_device, race_nr_ops_cpu, race_nr_ops_map, race_nr_ops_mm,
+	race_nr_ops_file, race_nr_ops_uffd, race_nr_ops_process, race_nr_ops_away;
 
 /* ---- a schedule ---- */
 
@@ -187,6 +210,8 @@ struct race_schedule {
 int race_name(const struct race_schedule *s, char *name, size_t size);
 /* 0, or -EINVAL and a text that says what is wrong and what there is. */
 int race_parse(const char *name, struct race_schedule *s, char *why, size_t size);
+/* The same of one that cannot be: what the tables rule out is not asked. */
+int race_read(const char *name, struct race_schedule *s, char *why, size_t size);
 /* Why it cannot be, NULL if it can. */
 const char *race_impossible(const struct race_schedule *s);
 /* Call @fn for every schedule that is one gate deep and possible. */
@@ -260,6 +285,8 @@ struct race_shared {
 	int fd[3];			/* files of these instances */
 	int uffd;
 	int file;			/* of MEM_FILE */
+	int pipe[2];			/* has pages of the memory in it */
+	pid_t ksmd;
 	__u32 range[2];			/* mirrored by fd[0], fd[1] */
 	char *window;			/* where memory is mapped, see target.c */
 };
@@ -303,7 +330,7 @@ void race_all(struct race_run *r, int first, int pages, int ret);
 
 /* ---- engine.c: what becomes of a schedule ---- */
 
-enum race_verdict { RACE_PASS, RACE_FAIL, RACE_SKIP, RACE_UNREACHABLE, RACE_LOST };
+enum race_verdict { RACE_PASS, RACE_FAIL, RACE_SKIP, RACE_UNREACHABLE, RACE_LOST, RACE_XFAIL };
 
 struct race_result {
 	enum race_verdict verdict;
@@ -339,7 +366,7 @@ int race_engine_end(struct race_engine *e, char *why, size_t size);
 /* oracle.c */
 struct race_order {
 	int first[RACE_SIDES];		/* sides in order */
-	int faulter;			/* whose page faults come before all of them; -1: nobody's */
+	int faulter;			/* whose page faults come before all; -1: nobody's */
 	struct race_outcome outcome;
 	bool ends;			/* it came to an end at all */
 };
@@ -351,6 +378,9 @@ void race_outcome_text(const struct race_outcome *o, int sides, char *text, size
  */
 int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool unsafe,
 	       const struct race_order *orders, int nr, char *why, size_t size);
+
+/* known.c: the kernel bug that explains this failure; NULL: none that is known. */
+const char *race_known(const struct race_schedule *s, const struct race_result *result);
 
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };

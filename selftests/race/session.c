@@ -20,6 +20,7 @@
 #include "../lib/mem.h"
 #include "../lib/task.h"
 #include "../lib/uffd.h"
+#include "machine.h"
 #include "memory.h"
 #include "session.h"
 
@@ -44,6 +45,14 @@ static int make_worker(struct race_worker *w)
 	return w->go < 0 || w->done < 0 || !w->buffer ? -ENOMEM : 0;
 }
 
+/* Of the memory: none is open. */
+static void no_files(struct race_shared *sh)
+{
+	sh->file = -1;
+	sh->pipe[0] = -1;
+	sh->pipe[1] = -1;
+}
+
 static int make_shared(struct race_engine *e)
 {
 	struct race_shared *sh = shared_pages(sizeof(*sh));
@@ -55,7 +64,7 @@ static int make_shared(struct race_engine *e)
 	sh->control = e->control;
 	sh->window = race_window();
 	sh->features = e->q.features;
-	sh->file = -1;
+	no_files(sh);
 	for (int i = 0; i < 3; i++) {
 		sh->id[i] = RACE_NONE;
 		sh->fd[i] = -1;
@@ -112,6 +121,10 @@ static void resolve(struct race_engine *e, const struct hm_fault *f)
 
 	if (f->wp) {
 		hm_uffd_protect(e->uffd, at, grain, false);
+	} else if (f->rwp) {
+		hm_uffd_rwprotect(e->uffd, at, grain, false);
+	} else if (f->minor) {
+		hm_uffd_continue(e->uffd, at, grain);
 	} else {
 		memcpy(e->resolution, &word, sizeof(word));
 		memcpy(e->resolution + page - sizeof(word), &word, sizeof(word));
@@ -154,17 +167,25 @@ int race_wait(struct race_engine *e, int worker, int limit_ms, bool serve)
 	}
 }
 
-/* ---- the target ---- */
-
-static void forget_gates(struct race_engine *e)
+static void forget_gate(struct race_engine *e, int i)
 {
-	while (e->gates)
-		close(e->gate[--e->gates].fd);
+	close(e->gate[i].fd);
+	e->gate[i] = e->gate[--e->gates];
 }
+
+/* Those of the device files; a gate in the core is dear to make, and belongs to no file. */
+static void forget_gates(struct race_engine *e, bool core)
+{
+	for (int i = e->gates - 1; i >= 0; i--)
+		if (core || !(e->gate[i].gate->flags & GATE_CORE))
+			forget_gate(e, i);
+}
+
+/* ---- the target ---- */
 
 static void forget_files(struct race_engine *e)
 {
-	forget_gates(e);
+	forget_gates(e, false);
 	for (int i = 0; i < 3; i++) {
 		if (e->fd[i] >= 0)
 			close(e->fd[i]);
@@ -198,13 +219,16 @@ static int start_target(struct race_engine *e)
 		fresh_worker(&sh->worker[i]);
 	for (int i = 0; i < 3; i++)
 		sh->fd[i] = -1;
-	sh->file = -1;
+	no_files(sh);
 	fflush(NULL);
 	e->target = fork();
 	if (e->target < 0)
 		return -errno;
-	if (!e->target)
+	if (!e->target) {
+		/* Or closing them would open no gate. */
+		forget_gates(e, true);
 		_exit(race_target_main(sh));
+	}
 	e->pidfd = syscall(SYS_pidfd_open, e->target, 0);
 	for (int i = 0; i <= RACE_SETUP && !ret; i++)
 		ret = race_wait(e, i, RACE_LIMIT_MS, false);
@@ -256,8 +280,10 @@ int race_session_remote(struct race_engine *e)
 	e->remote = fork();
 	if (e->remote < 0)
 		return -errno;
-	if (!e->remote)
+	if (!e->remote) {
+		forget_gates(e, true);
 		_exit(race_remote_main(e->sh, e->fd));
+	}
 	return race_wait(e, RACE_REMOTE, RACE_LIMIT_MS, false);
 }
 
@@ -372,9 +398,19 @@ static const char *missing_feature(const struct race_engine *e, const struct rac
 	return lacks ? "the module has not what this needs on this kernel" : NULL;
 }
 
+static const char *missing_setting(const struct race_schedule *s)
+{
+	unsigned int needs = s->memory->machine;
+	const char *why;
+
+	for (int i = 0; i < s->sides; i++)
+		needs |= s->op[i]->machine;
+	return race_machine_need(needs, &why) ? why : NULL;
+}
+
 int race_session_ready(struct race_engine *e, const struct race_schedule *s, char *why, size_t size)
 {
-	const char *lacks = missing_feature(e, s);
+	const char *lacks = missing_feature(e, s) ?: missing_setting(s);
 	unsigned int memory = s->memory->flags;
 	__u32 kind = s->memory->kind ?: hm_any_kind(&e->q);
 	__u64 align = !(memory & MEM_DAX) ? 0 : memory & MEM_PMD ? e->q.pmd_size : e->q.page_size;
@@ -410,6 +446,19 @@ static int whose(const struct race_schedule *s, const struct race_hold *hold)
 	return op->flags & OP_SECOND ? RACE_SECOND : RACE_DEVICE;
 }
 
+static int open_core(struct race_engine *e, const struct race_gate *gate)
+{
+	const char *function = gate->name + strlen("core.");
+	int fd = hm_gate_core(e->control, function);
+
+	/* There are few of them at a time. */
+	if (fd == -ENOSPC || fd == -EBUSY) {
+		forget_gates(e, true);
+		fd = hm_gate_core(e->control, function);
+	}
+	return fd;
+}
+
 int race_session_gate(struct race_engine *e, const struct race_schedule *s,
 		      const struct race_hold *hold)
 {
@@ -421,7 +470,7 @@ int race_session_gate(struct race_engine *e, const struct race_schedule *s,
 			return e->gate[i].fd;
 	if (e->gates == RACE_GATE_FILES)
 		return -ENOSPC;
-	fd = gate->flags & GATE_CORE ? hm_gate_core(e->control, gate->name + strlen("core.")) :
+	fd = gate->flags & GATE_CORE ? open_core(e, gate) :
 	     hm_gate_open(e->fd[device], gate->nr,
 			  gate->flags & GATE_ANY_TASK ? HOTMIRROR_GATE_INSTANCE : 0);
 	if (fd >= 0)
@@ -433,5 +482,7 @@ void race_session_end(struct race_engine *e)
 {
 	race_session_replace(e);
 	race_session_kill(e);
+	forget_gates(e, true);
+	race_machine_restore();
 	close(e->control);
 }

@@ -39,20 +39,29 @@ static int mirror(struct race_shared *sh, int device)
 			 two_pass ? HOTMIRROR_MIRROR_TWO_PASS : 0, &sh->range[device]);
 }
 
+static bool any(const struct race_shared *sh, unsigned int flag)
+{
+	for (int i = 0; i < RACE_SIDES; i++)
+		if (sh->prepare[i] && sh->prepare[i]->flags & flag)
+			return true;
+	return false;
+}
+
 /* What is present, page by page: one that userfaultfd has is left alone. */
 static int warm(struct race_shared *sh)
 {
+	bool write = !(sh->memory->flags & (MEM_HOLE | MEM_CLEAN)) && !any(sh, OP_WIDENS);
 	const struct race_area *area = &sh->area;
 	size_t page = hm_page_size();
 	int ret = 0;
 
-	for (int i = 0; i < area->pages && !ret; i++) {
-		char *p = area->sample + i * page;
-
-		if (i == 1 && sh->memory->flags & (MEM_UFFD | MEM_UFFD_WP))
-			continue;
-		ret = hm_prefetch(sh->fd[RACE_DEVICE], p, page, !(sh->memory->flags & MEM_HOLE));
-	}
+	/* In one walk, where that goes: one from the middle is wrong in a large private folio. */
+	if (!(sh->memory->flags & MEM_USERFAULT))
+		return hm_prefetch(sh->fd[RACE_DEVICE], area->sample, area->pages * page, write);
+	for (int i = 0; i < area->pages && !ret; i++)
+		if (i != 1)
+			ret = hm_prefetch(sh->fd[RACE_DEVICE], area->sample + i * page, page,
+					  write);
 	return ret;
 }
 
@@ -78,12 +87,25 @@ static int prepare(struct race_setup *s)
 	return ret;
 }
 
-static bool any(const struct race_shared *sh, unsigned int flag)
+static void unpin(struct race_shared *sh)
 {
-	for (int i = 0; i < RACE_SIDES; i++)
-		if (sh->prepare[i] && sh->prepare[i]->flags & flag)
-			return true;
-	return false;
+	for (int i = 0; i < RACE_WORKERS; i++) {
+		struct race_worker *w = &sh->worker[i];
+		bool second = w->op && w->op->flags & OP_SECOND;
+
+		if (w->pinned)
+			hm_unpin(sh->fd[second ? RACE_SECOND : RACE_DEVICE], w->pin);
+		w->pinned = false;
+	}
+}
+
+static int clear(struct race_shared *sh)
+{
+	unpin(sh);
+	for (int i = 0; i < 2; i++)
+		if (sh->range[i] != RACE_NONE)
+			hm_unmirror(sh->fd[i], sh->range[i]);
+	return race_area_clear(sh);
 }
 
 static int build(struct race_shared *sh, struct race_worker *w)
@@ -101,7 +123,10 @@ static int build(struct race_shared *sh, struct race_worker *w)
 	ret = ret ?: any(sh, OP_SECOND) ? mirror(sh, RACE_SECOND) : 0;
 	ret = ret ?: prepare(&s);
 	ret = ret ?: race_uffd_begin(&s);
-	return ret ?: settle(sh);
+	ret = ret ?: settle(sh);
+	if (ret)
+		clear(sh);
+	return ret;
 }
 
 /* ---- afterwards ---- */
@@ -148,27 +173,6 @@ static void look(struct race_shared *sh, struct race_worker *w)
 		p->moved = may_move ? cpu_reads(there) : '-';
 	}
 	sh->look.pages = area->pages;
-}
-
-static void unpin(struct race_shared *sh)
-{
-	for (int i = 0; i < RACE_WORKERS; i++) {
-		struct race_worker *w = &sh->worker[i];
-		bool second = w->op && w->op->flags & OP_SECOND;
-
-		if (w->pinned)
-			hm_unpin(sh->fd[second ? RACE_SECOND : RACE_DEVICE], w->pin);
-		w->pinned = false;
-	}
-}
-
-static int clear(struct race_shared *sh)
-{
-	unpin(sh);
-	for (int i = 0; i < 2; i++)
-		if (sh->range[i] != RACE_NONE)
-			hm_unmirror(sh->fd[i], sh->range[i]);
-	return race_area_clear(sh);
 }
 
 static int reopen(struct race_shared *sh)
@@ -285,7 +289,7 @@ int race_target_main(struct race_shared *sh)
 	static struct thread threads[RACE_SETUP + 1];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	sh->uffd = hm_uffd_open();
+	sh->uffd = hm_uffd_open_rwp();
 	for (int i = 0; i <= RACE_SETUP; i++)
 		threads[i] = (struct thread){ sh, i, sh->fd };
 	for (int i = 0; i < RACE_SIDES; i++)

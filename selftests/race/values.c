@@ -18,6 +18,7 @@ static const struct {
 } bases[] = {
 	{ "012", 0 },
 	{ "ijk", 0x69696969 },
+	{ "opq", 0x6f6f6f6f },
 	{ "aAx", 0x61616161 },
 	{ "bBy", 0x62626262 },
 	{ "cCz", 0x63636363 },
@@ -65,7 +66,7 @@ char race_error(int err)
 		{ 0, '+' }, { EFAULT, 'F' }, { EHWPOISON, 'H' }, { ENODEV, 'N' },
 		{ ENXIO, 'N' }, { ESRCH, 'S' }, { EINVAL, 'I' }, { EOPNOTSUPP, 'O' },
 		{ ENOMEM, 'M' }, { EAGAIN, 'A' }, { EBUSY, 'A' }, { EPERM, 'P' },
-		{ EINTR, 'K' },
+		{ EINTR, 'K' }, { EEXIST, 'X' },
 	};
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++)

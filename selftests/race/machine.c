@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "../lib/setting.h"
+#include "machine.h"
+
+/* Two pages of memory, two that a fork copies, two that are on their way back. */
+#define HUGE_POOL	8
+
+static struct hm_setting settings[4];
+
+static int swap(void)
+{
+	return hm_swap_on();
+}
+
+static int huge_pool(void)
+{
+	long have = hm_setting_get("/proc/sys/vm/nr_hugepages");
+
+	return have >= HUGE_POOL ? 0 :
+	       hm_setting_set(&settings[0], "/proc/sys/vm/nr_hugepages", HUGE_POOL);
+}
+
+/* It is set running and stopped by who needs it. */
+static int merging(void)
+{
+	return hm_setting_set(&settings[1], "/sys/kernel/mm/ksm/run", 0) ?:
+	       hm_setting_set(&settings[2], "/sys/kernel/mm/ksm/sleep_millisecs", 0) ?:
+	       hm_setting_set(&settings[3], "/sys/kernel/mm/ksm/pages_to_scan", 1000);
+}
+
+static int split(void)
+{
+	return access("/sys/kernel/debug/split_huge_pages", W_OK) ? -errno : 0;
+}
+
+static const struct {
+	unsigned int what;
+	int (*have)(void);
+	const char *lacking;
+} needs[] = {
+	{ RACE_SWAP, swap, "no swap space, and no zram" },
+	{ RACE_HUGE_POOL, huge_pool, "no huge pages (vm.nr_hugepages)" },
+	{ RACE_KSM, merging, "kernel without KSM" },
+	{ RACE_SPLIT, split, "no split_huge_pages in debugfs" },
+};
+
+int race_machine_need(unsigned int what, const char **why)
+{
+	static unsigned int done, failed;
+
+	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+		if (what & needs[i].what & ~done && needs[i].have())
+			failed |= needs[i].what;
+		done |= what & needs[i].what;
+		*why = needs[i].lacking;
+		if (what & failed & needs[i].what)
+			return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+void race_machine_restore(void)
+{
+	for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+		hm_setting_restore(&settings[i]);
+	hm_swap_off();
+}
