@@ -119,6 +119,12 @@ static enum got blocked(struct racing *r, const char *where)
 	return BLOCKED;
 }
 
+static bool of_worker(const struct racing *r, const struct race_hold *hold)
+{
+	return hold && hold->gate->flags & GATE_ANY_TASK &&
+	       r->s->op[hold->side]->flags & OP_UNPLUGS;
+}
+
 /*
  * Until the side stands at its gate, is done, or is blocked by somebody who stands at one.
  * Its page faults are resolved unless one of them is its gate, or somebody is held: then
@@ -137,6 +143,7 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 	};
 	long long deadline = hm_deadline(RACE_LIMIT_MS), begin = race_cpu_ns(tid_of(r, side));
 	const char *where = NULL;
+	bool done = false;
 
 	while (hm_left(deadline)) {
 		poll(p, 4, LOOK_MS);
@@ -144,7 +151,12 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 			return AT_GATE;
 		if (p[0].revents)
 			p[0].fd = -1;		/* opened for good */
-		if (p[1].revents)
+		/* Whoever asked for a state may know of it before the worker is at the gate. */
+		if (p[1].revents) {
+			done = true;
+			p[1].fd = -1;
+		}
+		if (done && (p[0].fd < 0 || !of_worker(r, hold)))
 			return DONE;
 		if (p[2].revents)
 			return -ESRCH;
