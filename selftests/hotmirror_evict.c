@@ -284,6 +284,20 @@ TEST_F(evict, inherited_pages_come_home)
 	dismiss(_metadata, &c);
 }
 
+/*
+ * The same in a new page, of the CPU that goes on: one in a list of another CPU is none that
+ * reclaim can take.
+ */
+static void renew(struct __test_metadata *_metadata, struct away *a, int i)
+{
+	char *p = a->mem + i * a->page, copy[a->page];
+
+	memcpy(copy, p, a->page);
+	ASSERT_EQ(0, hm_stay_on_one_cpu());
+	ASSERT_EQ(0, madvise(p, a->page, MADV_DONTNEED));
+	memcpy(p, copy, a->page);
+}
+
 /* What lies between two pages of the device is not touched: in swap, or nothing at all. */
 TEST_F(evict, neighbours_are_left_alone)
 {
@@ -296,6 +310,7 @@ TEST_F(evict, neighbours_are_left_alone)
 	ret = hm_swap_on();
 	if (ret)
 		SKIP(return, "no swap space: %s", strerror(-ret));
+	renew(_metadata, a, 1);
 	ASSERT_EQ(0, madvise(a->mem + a->page, a->page, MADV_PAGEOUT));
 	must(hm_to_dev(a->fd, a->mem, a->page, NULL));
 	must(hm_to_dev(a->fd, a->mem + 2 * a->page, 2 * a->page, NULL));

@@ -6,9 +6,12 @@
 #include "kselftest_harness.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +34,42 @@ static void wait_for_ever(void)
 {
 	for (;;)
 		pause();
+}
+
+/* The agent has read what was printed, and sleeps: it is told before the machine goes. */
+static void wait_until_told(pid_t agent)
+{
+	char path[64], state = 0;
+	int left = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", agent);
+	for (int i = 0; i < 10000; i++) {
+		FILE *f = fopen(path, "r");
+
+		if (!f || fscanf(f, "%*d %*s %c", &state) != 1)
+			state = 0;
+		if (f)
+			fclose(f);
+		if (ioctl(STDOUT_FILENO, FIONREAD, &left) || (!left && state == 'S'))
+			return;
+		poll(NULL, 0, 1);
+	}
+}
+
+/* Whose child the harness is, of which a test is one. */
+static pid_t agent(void)
+{
+	pid_t pid = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", getppid());
+	f = fopen(path, "r");
+	if (!f || fscanf(f, "%*d %*s %*c %d", &pid) != 1)
+		pid = 0;
+	if (f)
+		fclose(f);
+	return pid;
 }
 
 TEST(first_passes)
@@ -94,11 +133,13 @@ TEST(oopses)
 
 TEST(panics)
 {
+	wait_until_told(agent());
 	write_file(PROVOKE, "panic");
 }
 
 TEST(freezes)
 {
+	wait_until_told(agent());
 	write_file(PROVOKE, "freeze");
 }
 
@@ -123,6 +164,7 @@ TEST(cuts_the_stream)
 {
 	char name[32];
 
+	wait_until_told(agent());
 	for (int i = 0; i < 16; i++) {
 		snprintf(name, sizeof(name), "virtio%d", i);
 		write_file(PORT_DRIVER "unbind", name);
