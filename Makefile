@@ -25,6 +25,8 @@ help:
 	@echo '                  invalidations from many seeds, 1,000 replugs'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
 	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
+	@echo 'make bench BENCH=races  how often upstream'"'"'s random loop survives a fault in the device'
+	@echo '                  that one of our schedules catches at once (about half an hour)'
 	@echo 'make bench BENCH=times  how long the selftests take, as README.md says (boot, warm, cold)'
 	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
 	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
@@ -55,8 +57,9 @@ bench:
 	@case '$(BENCH)' in \
 	hmm) scripts/need-python scripts/bench-hmm ;; \
 	dax) scripts/need-python scripts/bench-dax ;; \
+	races) scripts/need-python scripts/bench-races ;; \
 	times) scripts/need-python scripts/bench --cold ;; \
-	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default), dax or times' >&2; exit 2 ;; \
+	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default), dax, races or times' >&2; exit 2 ;; \
 	esac
 
 distclean:

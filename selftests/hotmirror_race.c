@@ -212,7 +212,37 @@ static int list_gates(void)
 	return 0;
 }
 
-static int list_sabotage(const char *given)
+static int list_sabotages(void)
+{
+	for (int i = 0; race_sabotage_name(i); i++)
+		puts(race_sabotage_name(i));
+	return 0;
+}
+
+/* What counts as blocked. */
+static int list_blocked(void)
+{
+	const char *name, *function;
+	bool anywhere;
+
+	for (int i = 0; (name = race_wait_point(i, &function, &anywhere)); i++)
+		printf("%-20s %s*%s\n", name, function, anywhere ? ", anywhere in the stack" : "");
+	return 0;
+}
+
+/* A schedule by its name, in a text. */
+static int about(const char *name, int (*tell)(const struct race_schedule *s))
+{
+	struct race_schedule s;
+	char why[2048];
+
+	if (!race_parse(name, &s, why, sizeof(why)))
+		return tell(&s);
+	fprintf(stderr, "%s\n", why);
+	return 2;
+}
+
+static int no_sabotage(const char *given)
 {
 	fprintf(stderr, "there is no way '%s' to break the device; there are:", given);
 	for (int i = 0; race_sabotage_name(i); i++)
@@ -226,7 +256,10 @@ static int usage(int status)
 	fprintf(status ? stderr : stdout,
 		"hotmirror_race [-g GLOB]... [--tier N] [--shard I/N] [--repeat N]   run schedules\n"
 		"hotmirror_race -l                 list them: name, tier\n"
-		"hotmirror_race --operations | --memories | --gates\n"
+		"hotmirror_race --operations | --memories | --gates | --blocked | --impossible |\n"
+		"               --sabotages        list what names are made of\n"
+		"hotmirror_race --explain NAME     a schedule in words and as a picture\n"
+		"hotmirror_race --reproducer NAME  a C file that replays it, without this program\n"
 		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
 		"  -t, --tier N        1: the default subset\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
@@ -236,7 +269,10 @@ static int usage(int status)
 	return status;
 }
 
-enum { OPERATIONS = 256, MEMORIES, GATES, NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG };
+enum {
+	OPERATIONS = 256, MEMORIES, GATES, BLOCKED, IMPOSSIBLE, SABOTAGES, EXPLAIN, REPRODUCER,
+	NO_ORDER, NO_VERIFY, NO_ENTRIES, NO_LOG
+};
 
 static const struct option longs[] = {
 	{ "glob", required_argument, NULL, 'g' },
@@ -249,6 +285,11 @@ static const struct option longs[] = {
 	{ "operations", no_argument, NULL, OPERATIONS },
 	{ "memories", no_argument, NULL, MEMORIES },
 	{ "gates", no_argument, NULL, GATES },
+	{ "sabotages", no_argument, NULL, SABOTAGES },
+	{ "blocked", no_argument, NULL, BLOCKED },
+	{ "impossible", no_argument, NULL, IMPOSSIBLE },
+	{ "explain", required_argument, NULL, EXPLAIN },
+	{ "reproducer", required_argument, NULL, REPRODUCER },
 	{ "no-order", no_argument, NULL, NO_ORDER },
 	{ "no-verify", no_argument, NULL, NO_VERIFY },
 	{ "no-entries", no_argument, NULL, NO_ENTRIES },
@@ -278,7 +319,7 @@ static int option(int c)
 		return options.repeat > 0 ? -1 : usage(2);
 	case 'S':
 		options.engine.sabotage = race_sabotage(optarg);
-		return options.engine.sabotage ? -1 : list_sabotage(optarg);
+		return options.engine.sabotage ? -1 : no_sabotage(optarg);
 	case NO_ORDER:
 		options.engine.no_order = true;
 		return -1;
@@ -301,6 +342,16 @@ static int option(int c)
 		return list_memories();
 	case GATES:
 		return list_gates();
+	case SABOTAGES:
+		return list_sabotages();
+	case BLOCKED:
+		return list_blocked();
+	case IMPOSSIBLE:
+		return race_list_impossible();
+	case EXPLAIN:
+		return about(optarg, race_explain);
+	case REPRODUCER:
+		return about(optarg, race_reproducer);
 	}
 	return usage(2);
 }

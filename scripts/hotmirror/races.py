@@ -196,6 +196,25 @@ def by_gate(run):
     return [[gate, *_numbers(cell)] for gate, cell in sorted(grouped(run.results, lambda result: result.gate).items())]
 
 
+def by_wait(run):
+    """[where B was blocked, schedules, in which classes], the busiest first."""
+    waits = defaultdict(Counter)
+    for result in run.results:
+        if result.blocked:
+            waits[result.facts["blocked"]][result.kind] += 1
+    return [[place, kinds.total(), ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())]
+            for place, kinds in sorted(waits.items(), key=lambda item: -item[1].total())]
+
+
+def by_class(run):
+    return [[kind, rate.schedules, f"{rate.seconds:.1f}", f"{rate.each_second:.0f}" if rate.seconds else "-",
+             f"{rate.median_us:.0f}", rate.blocked] for kind, rate in rates(run.results).items()]
+
+
+RATE_COLUMNS = ("class", "schedules", "seconds", "a second", "median us", "blocked")
+WAIT_COLUMNS = ("B was blocked at", "schedules", "of class")
+
+
 def total(run):
     return grouped(run.results, lambda result: "all")["all"]
 
@@ -205,9 +224,7 @@ def overview(run):
     lines = [f"{name:12} {text}" for name, text in run.facts.items()]
     lines += ["", *table(["memory", *COLUMNS], [[name, *_numbers(cell)] for name, cell in (
         *grouped(run.results, lambda result: result.memory).items(), ("all", total(run)))])]
-    lines += ["", *table(["class", "schedules", "seconds", "a second", "median us", "blocked"], [
-        [kind, rate.schedules, f"{rate.seconds:.1f}", f"{rate.each_second:.0f}" if rate.seconds else "-",
-         f"{rate.median_us:.0f}", rate.blocked] for kind, rate in rates(run.results).items()])]
+    lines += ["", *table(RATE_COLUMNS, by_class(run))]
     failed = run.failures()
     lines += ["", f"{len(failed)} failed" + (", and what replays each:" if failed else "")]
     for result in failed[:SHOWN]:
@@ -224,7 +241,7 @@ def text(run):
              "", "Each gate:", "", *table(["gate", *COLUMNS], by_gate(run)), "", "Why schedules did not run:", ""]
     why = total(run).why.most_common()
     lines += [f"{count:7}  {reason or 'no reason given'}" for reason, count in why] or ["  all ran"]
-    waits = Counter(result.facts["blocked"] for result in run.results if result.blocked)
+    waits = by_wait(run)
     lines += ["", "What B was blocked at:", ""]
-    lines += [f"{count:7}  {place}" for place, count in waits.most_common()] or ["  nothing"]
+    lines += [f"{count:7}  {place}: {kinds}" for place, count, kinds in waits] or ["  nothing"]
     return "\n".join(lines) + "\n"

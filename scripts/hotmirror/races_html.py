@@ -17,7 +17,7 @@ body { background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sa
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .55rem; text-align: right; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--soft); } th:first-child, .words td { text-align: left; }
+th { font-weight: 600; color: var(--soft); } th:first-child, .words td, .waits td:last-child, .waits th:last-child { text-align: left; }
 .wide { overflow: auto; max-height: 85vh; border: 1px solid var(--line); }
 .map th { position: sticky; top: 0; background: var(--page); z-index: 1; } .map th:first-child { left: 0; position: sticky; white-space: nowrap; }
 .map thead th:first-child { z-index: 2; } .map td { min-width: 3.2rem; text-align: center; border: 1px solid var(--page); }
@@ -98,8 +98,6 @@ def _failures(run):
 
 def page(run):
     everything = races.total(run)
-    rate_rows = [[kind, rate.schedules, f"{rate.seconds:.1f}", f"{rate.each_second:.0f}" if rate.seconds else "-",
-                  f"{rate.median_us:.0f}", rate.blocked] for kind, rate in races.rates(run.results).items()]
     sums = ", ".join(f"{getattr(everything, name)} {name}" for name in races.COLUMNS)
     why = [[count, reason or "no reason given"] for reason, count in everything.why.most_common()]
     return "".join((
@@ -110,7 +108,9 @@ def page(run):
         f"<h2>Failures</h2>\n{_failures(run)}",
         f"<h2>Pairs and memories</h2>\n{LEGEND}{heat_map(run)}",
         "<h2>Rates</h2>\n<p class=soft>Reachable schedules, and the time from result to result in a guest.</p>\n",
-        _table(["class", "schedules", "seconds", "a second", "median us", "blocked"], rate_rows),
+        _table(races.RATE_COLUMNS, races.by_class(run)),
+        "<h2>What B was blocked at</h2>\n",
+        _table(races.WAIT_COLUMNS, races.by_wait(run), "waits") if everything.blocked else "<p>Nothing.</p>\n",
         "<h2>Gates</h2>\n", _table(["gate", *races.COLUMNS], races.by_gate(run)),
         "<h2>Why schedules did not run</h2>\n",
         _table(["schedules", "reason"], why, "words") if why else "<p>All ran.</p>\n",

@@ -4,6 +4,7 @@
 import difflib
 import fnmatch
 import json
+import re
 import subprocess
 
 from . import build, cache, collection, host, kernels, names, report
@@ -11,6 +12,7 @@ from .say import Stop, say
 
 NAME = "hotmirror_race"
 COLLECTION = build.TOP / "selftests"
+DOCS = build.TOP / "docs/races.md"
 SHOWN = 20                     # candidates for a name that is not complete
 
 
@@ -82,11 +84,34 @@ class Schedules:
             raise Stop(f"{NAME} {' '.join(arguments)}: {' '.join(answer.stderr.split())}")
         return answer.stdout
 
+    def rows(self, table):
+        """[(name, words)] of --operations, --memories, --gates; of --blocked one for each kind of wait."""
+        lines = self.answer(f"--{table}").splitlines()
+        if table != "blocked":
+            return [tuple(line.split(None, 1)) for line in lines]
+        waits = {}
+        for name, point in ((line[:20].strip(), line[21:].split(",")) for line in lines):
+            waits.setdefault(name, []).append(f"`{point[0]}`" + "…" * (len(point) > 1))
+        return [(name, " ".join(points)) for name, points in waits.items()]
+
     def _candidates(self, wanted):
         """Names that begin so; if there are none, those with it somewhere."""
         short = wanted.removeprefix(names.SHORT)
         begin = [name for name in self.names if name.removeprefix(names.SHORT).startswith(short)]
         return begin or [name for name in self.names if short in name]
+
+
+# ---- the tables of docs/races.md ----
+
+TABLE = re.compile(r"<!-- (\w+) -->\n(.*?)<!-- end -->", re.S)
+
+
+def in_docs(known, text):
+    """The text with the program's tables between <!-- operations --> and <!-- end -->, and so on."""
+    def block(match):
+        rows = "".join(f"| `{name}` | {words} |\n" for name, words in known.rows(match[1]))
+        return f"<!-- {match[1]} -->\n| | |\n|---|---|\n{rows}<!-- end -->"
+    return TABLE.sub(block, text)
 
 
 # ---- what is sent to a maintainer ----

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from tap import HERE, SCRIPTS, case, check, equal
 from test_input import refused, scratch
 
-from hotmirror import races, races_html
+from hotmirror import broken, races, races_html
 
 GUEST = ["--collection", str(HERE / "races"), "--driver", str(HERE / "provoke"), "--parameters", ""]
 LOG = """\
@@ -72,7 +72,7 @@ def tables_of_an_earlier_run():
         text = (path / "races.txt").read_text()
     equal(0, run.returncode, f"status ({run.stderr})")
     for line in (r"^all +6 +3 +1 +2 +1 +1$", r"^read\+munmap@anon +2 +2 +1 +1 +0 +0$", r"^ +1  dax is no place for it$",
-                 r"^ +1  mmap_lock$", r"make kselftest KERNEL=trixie TESTS='race\.read\+munmap@anon:two' REPEAT=100$"):
+                 r"^ +1  mmap_lock: anon 1$", r"make kselftest KERNEL=trixie TESTS='race\.read\+munmap@anon:two' REPEAT=100$"):
         check(re.search(line, text, re.M), f"no {line!r} in:\n{text}")
     check("2 failed, and what replays each" in run.stdout, run.stdout)
 
@@ -105,6 +105,7 @@ def page_is_whole():
         text = races_html.page(races.read(an_out(path), {"KSM": "y"}))
     page = Page(text)
     equal(([], False), (page.open, "script" in page.tags), "what is open at the end, a script")
+    check("<td>anon 1</td>" in text.partition("What B was blocked at")[2], "no table of what B was blocked at")
     check("<neither>" not in text and "&lt;neither&gt;" in text, "a detail is not quoted")
     equal(["bad", "never", "known", "bad"], [kind for kind, _ in page.cells], "cells of the map")
     check(all(tip for _, tip in page.cells), "a cell without a tip")
@@ -132,6 +133,37 @@ def coverage_of_a_run():
     equal(1, run.returncode, f"status ({run.stderr})")
     check(re.search(r"^all +54 +48 +16 +1 +1 +0$", run.stdout, re.M), run.stdout)
     check({"races.txt", "races.html", "summary.json"} <= kept, f"files: {kept}")
+
+
+@case
+def oracles_are_told_by_what_they_say():
+    for detail, name in (("no order explains page 0: got [..]", "order"), ("2 stale entries, the first of page 1", "stale entry"),
+                         ("an entry went that no callback names: page 3", "callback"), ("kernel: WARNING: at mm", "kernel log"),
+                         ("left behind: 1 device pages", "nothing left"), ("what is that", "other")):
+        equal(name, broken.oracle(detail), detail)
+
+
+@case
+def sabotage_in_guests():
+    """Which schedules notice, what fails without it aside; a fault that nobody notices is a failure."""
+    with scratch() as path:
+        run = script("races", *GUEST, "--out", str(path), "--sabotage", "all", "--tests", "race.*@anon:step.[0-4]",
+                     "--env", "RACE_BROKEN=race.pin+fork@anon:step.*")
+        kept = {p.name: p.read_text() for p in path.glob("*.*") if p.is_file()}
+    equal(1, run.returncode, f"status ({run.stderr})")
+    rows = ["| `SKIP_RETRY` | 10 of 45 | anon | `race.read+munmap@anon:step.0` | stale entry 10 |",
+            "| `DROP_DIRTY` | 0 of 45 | anon | none |  |"]
+    equal([*rows, "1 passed, 1 failed, 0 skipped"], run.stdout.splitlines()[-3:], "table")
+    equal(rows, kept["sabotage.md"].splitlines()[2:], "sabotage.md")
+    equal(("race.read+munmap@anon:step.0", 10, 0), (kept["SKIP_RETRY.txt"].partition("\t")[0],
+          kept["SKIP_RETRY.txt"].count("\n"), len(kept["DROP_DIRTY.txt"])), "lists of schedules")
+    check("5 schedules fail on the module as it is" in run.stderr, run.stderr)
+
+
+@case
+def sabotage_that_there_is_not():
+    refused(script("races", *GUEST, "--sabotage", "skip_tea"), "no way skip_tea", "all or one of SKIP_RETRY DROP_DIRTY")
+    refused(script("races", "--sabotage", "all", "--from", "/nowhere"), "not allowed with")
 
 
 @case

@@ -145,10 +145,21 @@ def bad_selections():
                            (["--shard", "half"], ["half"]), (["--repeat", "0"], ["REPEAT=0"]),
                            (["--repeat", "often"], ["REPEAT=often"]),
                            (["--repeat", "2", "--tests", "beside_one:*"], ["REPEAT is for schedules"]),
+                           (["--without", "beside_on"], ["--without beside_on: there is no such program"]),
+                           (["--without", "hotmirror_race", "--tests", "race.*"], [r"race\.\* matches no test"]),
                            (["--tests", "race.read+frok@anon:*"], [r"race\.read\+frok@anon:\*", "--explain"]),
                            (["--tests", "race.read+fork@anon:step.1", "--shard", "2/2"], ["shard 2/2 is empty"])):
         refused(kselftest(*GUEST, *options), *words)
     refused(kselftest(*GUEST, environment={"RACES": "some"}), "RACES=some")
+
+
+@case
+def stages_of_make_check_part_the_schedules():
+    """Each real schedule is in one of its two selections, whatever memories there are."""
+    told = dict(re.findall(r'^(ANON|OTHERS) = "(.*)"$', (SCRIPTS / "check").read_text(), re.M))
+    known = schedules.Schedules()
+    anon, others = (known.matching(told[name].split()) for name in ("ANON", "OTHERS"))
+    equal(sorted(known.names), sorted(anon + others), "schedules of both")
 
 
 @case

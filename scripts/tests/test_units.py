@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tap import Skip, case, check, equal
 
-from hotmirror import cache, collection, cpio, kmsg, ktap, report, stream, vm, verdict
+from hotmirror import cache, collection, cpio, kmsg, ktap, report, stream, test_hmm, vm, verdict
 from hotmirror.collection import Program
 from hotmirror.judge import Judge
 from hotmirror.say import Stop
@@ -301,3 +301,22 @@ def summary_names_are_kept():
     for name in ("verdict", "cause", "kernel", "accel", "boot_ms", "counts", "tests"):
         check(name in summary, f"no {name}")
     equal({"name", "status", "ms", "detail"}, set(summary["tests"][0]), "members of a test")
+
+
+@case
+def fault_goes_into_no_other_text():
+    """A benchmark of a fault that was not put in would praise whoever misses it."""
+    def text(*bodies):
+        return "".join(f"static int {name}(void)\n{{\n{body}}}\n"
+                       for name, body in zip(test_hmm.POPULATE, bodies, strict=True))
+
+    unlocked = "\t\tmutex_lock(&dmirror->mutex);\n\t\tbreak;\n"
+    equal(text(unlocked, unlocked), test_hmm.broken(text(test_hmm.RETRY, test_hmm.RETRY), "SKIP_RETRY"),
+          "text with the fault")
+    for other in ("", text("", test_hmm.RETRY), text(test_hmm.RETRY, test_hmm.RETRY * 2)):
+        try:
+            test_hmm.broken(other, "SKIP_RETRY")
+        except Stop as stop:
+            check("SKIP_RETRY" in stop.what, stop.what)
+        else:
+            check(False, f"no complaint about {other!r}")

@@ -89,6 +89,15 @@ static const struct wait_point wait_points[] = {
 	{ "ksm_madvise", false, "mmap_lock" },
 };
 
+const char *race_wait_point(int i, const char **function, bool *anywhere)
+{
+	if (i >= (int)(sizeof(wait_points) / sizeof(wait_points[0])))
+		return NULL;
+	*function = wait_points[i].function;
+	*anywhere = wait_points[i].anywhere;
+	return wait_points[i].name;
+}
+
 /* Lines look like "[<0>] __vm_munmap+0x81/0x170". */
 static bool begins(const char *line, const char *function)
 {

@@ -62,12 +62,23 @@ static pid_t tid_of(const struct racing *r, int side)
 	return r->e->sh->worker[race_worker_of(r->s, side)].tid;
 }
 
+/*
+ * A worker of the kernel or a child stands there in the side's stead. Of several gates
+ * only a worker's may be anybody's, or one side would stand at another's.
+ */
+static bool any_task(const struct racing *r, const struct race_hold *hold)
+{
+	if (!(hold->gate->flags & GATE_ANY_TASK))
+		return false;
+	return r->s->gates == 1 || r->s->op[hold->side]->flags & OP_UNPLUGS;
+}
+
 static int arm(struct racing *r)
 {
 	for (int i = 0; i < r->s->gates; i++) {
 		const struct race_hold *hold = &r->s->hold[i];
 		struct hm_gate_arm how = {
-			.tid = hold->gate->flags & GATE_ANY_TASK ? 0 : tid_of(r, hold->side),
+			.tid = any_task(r, hold) ? 0 : tid_of(r, hold->side),
 			.flags = HOTMIRROR_GATE_ALLOW_EXIT,
 			.nth = 1,
 			.timeout_ns = HOLD_NS,
@@ -108,6 +119,12 @@ static enum got blocked(struct racing *r, const char *where)
 	return BLOCKED;
 }
 
+static bool of_worker(const struct racing *r, const struct race_hold *hold)
+{
+	return hold && hold->gate->flags & GATE_ANY_TASK &&
+	       r->s->op[hold->side]->flags & OP_UNPLUGS;
+}
+
 /*
  * Until the side stands at its gate, is done, or is blocked by somebody who stands at one.
  * Its page faults are resolved unless one of them is its gate, or somebody is held: then
@@ -126,6 +143,7 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 	};
 	long long deadline = hm_deadline(RACE_LIMIT_MS), begin = race_cpu_ns(tid_of(r, side));
 	const char *where = NULL;
+	bool done = false;
 
 	while (hm_left(deadline)) {
 		poll(p, 4, LOOK_MS);
@@ -133,7 +151,12 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 			return AT_GATE;
 		if (p[0].revents)
 			p[0].fd = -1;		/* opened for good */
-		if (p[1].revents)
+		/* Whoever asked for a state may know of it before the worker is at the gate. */
+		if (p[1].revents) {
+			done = true;
+			p[1].fd = -1;
+		}
+		if (done && (p[0].fd < 0 || !of_worker(r, hold)))
 			return DONE;
 		if (p[2].revents)
 			return -ESRCH;

@@ -194,12 +194,16 @@ static bool first_device(const struct race_op *op)
 	return op->flags & OP_DEVICE && !(op->flags & OP_SECOND);
 }
 
+/* Whether there are entries is asked of A's gate: one of a populate is met without them. */
 unsigned int race_state(const struct race_schedule *s)
 {
 	unsigned int state = 0;
 
-	for (int i = 0; i < s->gates; i++)
-		state |= s->hold[i].gate->flags & (GATE_WARM | GATE_TWO_PASS | GATE_DROPPED);
+	for (int i = 0; i < s->gates; i++) {
+		state |= s->hold[i].gate->flags & (GATE_TWO_PASS | GATE_DROPPED);
+		if (!s->hold[i].side)
+			state |= s->hold[i].gate->flags & GATE_WARM;
+	}
 	return state;
 }
 
@@ -215,6 +219,15 @@ static bool userfault_matters(const struct race_schedule *s)
 		if (s->hold[i].gate->flags & (GATE_UFFD | GATE_FAULTS))
 			return true;
 	return !s->gates;
+}
+
+/* The folio is unlocked right after the gate, while a fork() tries to lock it. */
+static bool held_locked_exclusive(const struct race_schedule *s)
+{
+	for (int i = 0; i < s->gates; i++)
+		if (s->hold[i].gate->nr == HOTMIRROR_GATE_EXCLUSIVE_LOCKED)
+			return true;
+	return false;
 }
 
 const char *race_impossible(const struct race_schedule *s)
@@ -248,6 +261,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "what goes away under a fault of userfaultfd: see memory that is missing";
 	if (memory & MEM_USERFAULT && !userfault_matters(s))
 		return "userfaultfd has no part in it: see the memory without";
+	if (all & OP_FORKS && held_locked_exclusive(s))
+		return "fork() meets a kernel bug there by chance: see exclusive.converted";
 	if (all & OP_FORKS && all & OP_WRITES && all & OP_SNAPSHOTS)
 		return "a snapshot sees the moment between fork() and the write";
 	/*
@@ -259,6 +274,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "kernel bug: mremap() of a merged page in a device loses it";
 	if (all & OP_WIDENS && all & OP_EXCLUDES)
 		return "read-only memory is not made exclusive";
+	if (all & OP_EXITS && s->sides > 2)
+		return "after an exit there is nobody to make a third operation";
 	if (all & OP_EXITS && !first_device(s->op[0]) && s->gates && !s->hold[0].side)
 		return "a process that exits is not held (design, section 5)";
 	return NULL;

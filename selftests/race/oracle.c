@@ -126,7 +126,7 @@ static bool same_page(const struct comparison *c, const struct race_page *p)
 	const struct race_page *e = &c->order->outcome.page[c->page];
 
 	for (int i = 0; i < c->s->sides; i++) {
-		if (c->s->op[i]->flags & OP_BEST_EFFORT || (c->unsafe && p->side[i] == 'P'))
+		if (c->s->op[i]->flags & OP_BEST_EFFORT)
 			continue;
 		if (!same_end(c, i, p->side[i], e->side[i]) ||
 		    !same_seen(c, i, p->seen[i], e->seen[i]))
@@ -160,11 +160,23 @@ static int explain(const struct race_schedule *s, const struct race_outcome *o, 
 	return -1;
 }
 
+/* An access that was cut short by a refusal: what it did to the pages is no order's. */
+static bool refused(const struct race_schedule *s, const struct race_outcome *o)
+{
+	for (int page = 0; page < o->pages; page++)
+		for (int i = 0; i < s->sides; i++)
+			if (o->page[page].side[i] == 'P')
+				return true;
+	return false;
+}
+
 int race_judge(const struct race_schedule *s, const struct race_outcome *o, bool unsafe,
 	       const struct race_order *orders, int nr, char *why, size_t size)
 {
 	int took = -1;
 
+	if (unsafe && refused(s, o))
+		return 0;
 	for (int page = 0; page < o->pages; page++) {
 		int fits = -1;
 

@@ -363,6 +363,9 @@ bool race_engine_may_sabotage(const struct race_engine *e);
 /* All is gone again; 0, or what is left, in @why. */
 int race_engine_end(struct race_engine *e, char *why, size_t size);
 
+/* session.c: RACE_DEVICE, _SECOND or _DAX: whose gate it is */
+int race_gate_device(const struct race_schedule *s, const struct race_hold *hold);
+
 /* oracle.c */
 struct race_order {
 	int first[RACE_SIDES];		/* sides in order */
@@ -387,13 +390,16 @@ enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
 enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
 /* What it has had of the CPUs so far. */
 long long race_cpu_ns(pid_t tid);
+/* The i-th wait point: its name, the function, where in the stack; NULL: no more. */
+const char *race_wait_point(int i, const char **function, bool *anywhere);
 
 /* sabotage.c: HOTMIRROR_SABOTAGE_<name>, 0 if there is none; the i-th name */
 __u64 race_sabotage(const char *name);
 const char *race_sabotage_name(int i);
 
-/* explain.c, reproducer.c */
-void race_explain(const struct race_schedule *s);
+/* explain.c, impossible.c, reproducer.c: texts for stdout; an exit status */
+int race_explain(const struct race_schedule *s);
+int race_list_impossible(void);
 int race_reproducer(const struct race_schedule *s);
 
 #endif /* HOTMIRROR_RACE_H */

@@ -428,7 +428,7 @@ int race_session_ready(struct race_engine *e, const struct race_schedule *s, cha
 
 /* ---- gates ---- */
 
-static int whose(const struct race_schedule *s, const struct race_hold *hold)
+int race_gate_device(const struct race_schedule *s, const struct race_hold *hold)
 {
 	const struct race_op *op = s->op[hold->side];
 	__u32 nr = hold->gate->nr;
@@ -463,7 +463,7 @@ int race_session_gate(struct race_engine *e, const struct race_schedule *s,
 		      const struct race_hold *hold)
 {
 	const struct race_gate *gate = hold->gate;
-	int device = whose(s, hold), fd;
+	int device = race_gate_device(s, hold), fd;
 
 	for (int i = 0; i < e->gates; i++)
 		if (e->gate[i].gate == gate && e->gate[i].device == device)

@@ -86,6 +86,7 @@ static bool is_like(const char *name, const char *glob)
 static int run_one(const char *name, int result)
 {
 	const char *memory = strchr(name, '@') + 1;
+	const char *sabotage = getenv("HOTMIRROR_RACE_SABOTAGE");
 
 	printf("# RUN           %s ...\n", name);
 	if (is_like(name, "race.pin+*@dax-pte:*")) {
@@ -94,6 +95,11 @@ static int run_one(const char *name, int result)
 	}
 	printf("# race: class=%.*s blocked=%s us=%d took=0\n", (int)strcspn(memory, ":"), memory,
 	       is_like(name, "*+fork@*") ? "mmap_lock" : "no", 1000 * chosen.repeat);
+	if (sabotage && !strcmp(sabotage, "SKIP_RETRY") &&
+	    is_like(name, "race.[rw]*+munmap@anon:*")) {
+		printf("# 2 stale entries, the first of page 1\nnot ok %d %s\n", result, name);
+		return 1;
+	}
 	if (is_like(name, getenv("RACE_BROKEN"))) {
 		printf("# page 0: neither AB nor BA\nnot ok %d %s\n", result, name);
 		return 1;
@@ -166,6 +172,8 @@ int main(int argc, char **argv)
 
 		if (!strcmp(argv[i], "-l"))
 			return list();
+		if (!strcmp(argv[i], "--sabotages"))
+			return puts("SKIP_RETRY\nDROP_DIRTY") < 0;
 		if (!value)
 			return usage(argv[i]);
 		if (!strcmp(argv[i], "--explain") || !strcmp(argv[i], "--reproducer"))
