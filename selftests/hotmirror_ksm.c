@@ -9,14 +9,14 @@
  * - mremap() calls ksm_madvise(MADV_UNMERGEABLE), which is to take the page apart, because
  *   the walk would not find it at the new address. break_ksm_pmd_entry() looks at present
  *   entries and at migration entries, not at device-private ones: the entry moves as it is.
- *   A coherent page is taken apart. By kprobes, of a page at 7f5347801000 and 7f5347601000:
- *     ksm_madvise: start=0x7f5347801000 advice=13 (break_ksm_pmd_entry() returns 0)
- *     migrate_vma_setup: start=0x7f5347401000, to where it was moved
- *     rmap_walk_ksm: folio=0xffce484d33e00000, try_to_migrate_one: addr=0x7f5347601000
- *     rmap_walk_ksm: folio=0xffce4849440ec440, remove_migration_pte: addr=0x7f5347601000
+ *   A coherent page is taken apart. By kprobes, of a page at 7fd968a01000 and 7fd968801000:
+ *     ksm_madvise: start=0x7fd968a01000 advice=13; break_ksm_pmd_entry: 0
+ *     migrate_vma_setup: start=0x7fd968601000, to where it was moved
+ *     rmap_walk_ksm: folio=0xffce962933e00000; try_to_migrate_one: addr=0x7fd968801000
+ *     rmap_walk_ksm: folio=0xffce962544104e80; remove_migration_pte: addr=0x7fd968801000
  * - A scan of ksmd drops the addresses (rmap_items) at which it sees no page to merge. That
  *   is so for entries that are not present, and ksm_next_page_pmd_entry() also passes over
- *   every ZONE_DEVICE page: after one scan the walk finds a page in a device nowhere.
+ *   every ZONE_DEVICE page: after one scan rmap_walk_ksm() calls nobody for such a page.
  * - ksm_memory_callback() forgets pages in memory that goes offline. memunmap_pages() does
  *   not call it: the stable tree still names the device's pages, and the next scan reads a
  *   struct page that is no more. 7.3.4, private, and nothing wrong but KSM set running:
