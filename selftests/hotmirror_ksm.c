@@ -19,7 +19,7 @@
  *   every ZONE_DEVICE page: after one scan rmap_walk_ksm() calls nobody for such a page.
  * - ksm_memory_callback() forgets pages in memory that goes offline. memunmap_pages() does
  *   not call it: the stable tree still names the device's pages, and the next scan reads a
- *   struct page that is no more. 7.3.4, private, and nothing wrong but KSM set running:
+ *   struct page that is no more. 7.3.4, private memory, KSM set running by the next test:
  *     BUG: unable to handle page fault for address: fff96dd6f3e00008
  *     RIP: 0010:ksm_get_folio+0x3b/0x130
  *      remove_rmap_item_from_tree+0x60/0x130
