@@ -267,7 +267,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "a snapshot sees the moment between fork() and the write";
 	/*
 	 * mremap() takes merged pages apart, and overlooks those that live in a device. The
-	 * next fault is then taken for ever, and the page is lost with its rss counter (7.3).
+	 * next fault is then taken for ever, and the page is lost with its rss counter (7.3);
+	 * hotmirror_ksm shows it.
 	 */
 	if (all & OP_MOVES && all & OP_MIGRATES && memory & MEM_KSM)
 		return "kernel bug: mremap() of a merged page in a device loses it";
