@@ -9,7 +9,11 @@
 /* Two pages of memory, two that a fork copies, two that are on their way back. */
 #define HUGE_POOL	8
 
+#define KSM_RUN		"/sys/kernel/mm/ksm/run"
+
 static struct hm_setting settings[4];
+/* Of what is needed: asked for once, and not to be had. */
+static unsigned int done, failed;
 
 static int swap(void)
 {
@@ -27,7 +31,7 @@ static int huge_pool(void)
 /* It is set running and stopped by who needs it. */
 static int merging(void)
 {
-	return hm_setting_set(&settings[1], "/sys/kernel/mm/ksm/run", 0) ?:
+	return hm_setting_set(&settings[1], KSM_RUN, 0) ?:
 	       hm_setting_set(&settings[2], "/sys/kernel/mm/ksm/sleep_millisecs", 0) ?:
 	       hm_setting_set(&settings[3], "/sys/kernel/mm/ksm/pages_to_scan", 1000);
 }
@@ -50,8 +54,6 @@ static const struct {
 
 int race_machine_need(unsigned int what, const char **why)
 {
-	static unsigned int done, failed;
-
 	for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
 		if (what & needs[i].what & ~done && needs[i].have())
 			failed |= needs[i].what;
@@ -61,6 +63,18 @@ int race_machine_need(unsigned int what, const char **why)
 			return -EOPNOTSUPP;
 	}
 	return 0;
+}
+
+/*
+ * KSM goes on naming pages of a device that is gone, and looks at them in its next scan: a
+ * kernel bug that hotmirror_ksm is about. So it is made to forget them all before.
+ */
+void race_machine_forget_merged(void)
+{
+	if (!(done & ~failed & RACE_KSM))
+		return;
+	hm_put_text(KSM_RUN, "2");
+	hm_put_text(KSM_RUN, "0");
 }
 
 void race_machine_restore(void)

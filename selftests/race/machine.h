@@ -14,5 +14,7 @@
 /* 0, or -EOPNOTSUPP and the reason. */
 int race_machine_need(unsigned int what, const char **why);
 void race_machine_restore(void);
+/* Before a device goes that merged pages may have lived in. */
+void race_machine_forget_merged(void);
 
 #endif /* HOTMIRROR_RACE_MACHINE_H */

@@ -330,6 +330,7 @@ int race_session_replace(struct race_engine *e)
 {
 	int ret = close_files(e);
 
+	race_machine_forget_merged();
 	for (int i = 0; i < 3; i++)
 		ret = unplug(e, i) ?: ret;
 	e->kind = 0;
