@@ -5,7 +5,7 @@
  * replays it.
  *
  *	HOTMIRROR_EXPLORE_SEED=N	another seed than 1
- *	HOTMIRROR_EXPLORE_COUNT=N	how many schedules a memory and seed, 10 if not given
+ *	HOTMIRROR_EXPLORE_COUNT=N	how many schedules a memory and seed, 4 if not given
  *	HOTMIRROR_EXPLORE_SECONDS=N	for so long instead, all memories together
  *
  * --repeat N takes N seeds, from the first on.
@@ -240,7 +240,7 @@ int main(int argc, char **argv)
 			return usage(c == 'h' ? 0 : 2);
 	}
 	options.seed = number("HOTMIRROR_EXPLORE_SEED", 1);
-	options.count = number("HOTMIRROR_EXPLORE_COUNT", 10);
+	options.count = number("HOTMIRROR_EXPLORE_COUNT", 4);
 	options.seconds = number("HOTMIRROR_EXPLORE_SECONDS", 0);
 	for (int i = 0; i < race_nr_memories; i++)
 		options.to_come += wanted(&race_memories[i]);
