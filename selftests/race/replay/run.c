@@ -440,6 +440,9 @@ int main(int argc, char **argv)
 	struct utsname uts;
 	bool good;
 
+	/* @for fork_child fork_parent */
+	without_rseq(argv);
+	/* @end */
 	setlinebuf(stdout);
 	uname(&uts);
 	printf("%s on %s\n", NAME, uts.release);
