@@ -18,7 +18,7 @@
 #include "race/race.h"
 
 /* The only one that is on. END: none, but the limit of a wait. */
-enum oracle { ORDER, VERIFY, ENTRIES, END };
+enum oracle { ORDER, VERIFY, ENTRIES, LOG, END };
 
 struct control {
 	const char *sabotage;
@@ -41,6 +41,8 @@ static const struct control controls[] = {
 	{ "EVICT_NO_COPY", "unplug+read@private:evict.collected", ORDER },
 	{ "SKIP_UNMAP", "invalidate+read@dax:unplug.invalidated", ORDER },
 	{ "SKIP_DISABLE", "snapshot+invalidate@anon:core.mmu_interval_read_begin", ORDER },
+	/* The kernel complains when the process ends. */
+	{ "RSS", "read+exit@anon:populate.begin", LOG },
 	/* Ruled out by a table, because it never ends. Nothing is broken but that. */
 	{ "NOTHING", "pin+unplug@dax:pin.done", END },
 };
@@ -53,7 +55,7 @@ static int max_tier;			/* 0: all */
 
 static void name_of(const struct control *c, char *name, size_t size)
 {
-	static const char *const oracles[] = { "order", "verify", "entries", "end" };
+	static const char *const oracles[] = { "order", "verify", "entries", "log", "end" };
 
 	snprintf(name, size, "control.%s.%s.%s", oracles[c->oracle], c->sabotage, c->schedule);
 }
@@ -102,7 +104,7 @@ static void run_one(struct race_engine *e, const struct control *c)
 		.no_order = c->oracle != ORDER,
 		.no_verify = c->oracle != VERIFY,
 		.no_entries = c->oracle != ENTRIES,
-		.no_log = true,
+		.no_log = c->oracle != LOG,
 	};
 	struct race_result result;
 	struct race_schedule s;
