@@ -10,7 +10,6 @@
  *
  * --repeat N takes N seeds, from the first on.
  */
-#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +19,12 @@
 #include "kselftest.h"
 #include "lib/task.h"
 #include "race/explore.h"
+#include "race/program.h"
 
-#define MAX_GLOBS	64
 #define PROGRESS_MS	5000
 
 static struct {
-	const char *glob[MAX_GLOBS];
-	int globs;
+	struct race_globs globs;
 	__u64 seed;
 	long count, seconds, seeds;
 	long long end;			/* of the seconds */
@@ -40,15 +38,17 @@ static long number(const char *name, long otherwise)
 	return text ? strtol(text, NULL, 0) : otherwise;
 }
 
+static void name_of(const struct race_memory *memory, char *name, size_t size)
+{
+	snprintf(name, size, "explore.%s", memory->name);
+}
+
 static bool wanted(const struct race_memory *memory)
 {
 	char name[64];
 
-	snprintf(name, sizeof(name), "explore.%s", memory->name);
-	for (int i = 0; i < options.globs; i++)
-		if (!fnmatch(options.glob[i], name, 0))
-			return true;
-	return !options.globs;
+	name_of(memory, name, sizeof(name));
+	return race_globs_match(&options.globs, name);
 }
 
 /* What was seen on one memory. */
@@ -146,24 +146,23 @@ static enum race_verdict explore(struct race_engine *e, __u64 features,
 
 static void run_one(struct race_engine *e, __u64 features, const struct race_memory *memory)
 {
-	char why[512];
+	char name[64], why[512];
 
-	printf("#  RUN           explore.%s ...\n", memory->name);
+	name_of(memory, name, sizeof(name));
+	printf("#  RUN           %s ...\n", name);
 	switch (explore(e, features, memory, why, sizeof(why))) {
 	case RACE_PASS:
-		ksft_test_result_pass("explore.%s\n", memory->name);
+		ksft_test_result_pass("%s\n", name);
 		break;
 	case RACE_SKIP:
-		/* ksft_test_result_skip() has no place for a name. */
-		ksft_cnt.ksft_xskip++;
-		printf("ok %u explore.%s # SKIP %s\n", ksft_test_num(), memory->name, why);
+		race_skip(name, why);
 		break;
 	case RACE_LOST:
-		ksft_test_result_fail("explore.%s\n", memory->name);
+		ksft_test_result_fail("%s\n", name);
 		ksft_exit_fail_msg("this machine is lost: a task cannot be killed\n");
 		break;
 	default:
-		ksft_test_result_fail("explore.%s\n", memory->name);
+		ksft_test_result_fail("%s\n", name);
 	}
 }
 
@@ -234,9 +233,7 @@ int main(int argc, char **argv)
 			return list();
 		if (c == 'n')
 			options.seeds = strtol(optarg, NULL, 0);
-		else if (c == 'g' && options.globs < MAX_GLOBS)
-			options.glob[options.globs++] = optarg;
-		else if (c != 't')
+		else if (c != 't' && !(c == 'g' && race_globs_add(&options.globs, optarg)))
 			return usage(c == 'h' ? 0 : 2);
 	}
 	options.seed = number("HOTMIRROR_EXPLORE_SEED", 1);

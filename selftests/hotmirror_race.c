@@ -4,7 +4,6 @@
  * replays it.
  */
 #include <errno.h>
-#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +12,11 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "race/program.h"
 #include "race/race.h"
 
-#define MAX_GLOBS	256
-
 static struct {
-	const char *glob[MAX_GLOBS];
-	bool matched[MAX_GLOBS];
-	int globs;
+	struct race_globs globs;
 	int tier;			/* 0: all */
 	unsigned int shard, shards;	/* 1/n; 0/0: all */
 	int repeat;
@@ -39,10 +35,7 @@ static bool wanted(const char *name, const struct race_schedule *s)
 	if (options.tier && race_tier(s) > options.tier)
 		return false;
 	snprintf(full, sizeof(full), "race.%s", name);
-	for (int i = 0; i < options.globs; i++)
-		if (!fnmatch(options.glob[i], full, 0))
-			return options.matched[i] = true;
-	return !options.globs;
+	return race_globs_match(&options.globs, full);
 }
 
 static void add(const struct race_schedule *s)
@@ -69,13 +62,14 @@ static void choose(const struct race_schedule *s, void *arg)
 /* A name that no table enumerates: more gates, more sides. */
 static void choose_by_name(void)
 {
+	const struct race_globs *globs = &options.globs;
 	struct race_schedule s;
 	char why[2048];
 
-	for (int i = 0; i < options.globs; i++) {
-		if (options.matched[i] || strpbrk(options.glob[i], "*?["))
+	for (int i = 0; i < globs->nr; i++) {
+		if (globs->matched[i] || strpbrk(globs->glob[i], "*?["))
 			continue;
-		if (race_parse(options.glob[i], &s, why, sizeof(why)))
+		if (race_parse(globs->glob[i], &s, why, sizeof(why)))
 			ksft_exit_fail_msg("%s\n", why);
 		add(&s);
 	}
@@ -110,11 +104,12 @@ static void say_facts(const struct race_schedule *s, struct race_result *r)
 		       outcome);
 }
 
-/* ksft_test_result_skip() has no place for a name. */
 static void skip(const char *name, const char *why)
 {
-	ksft_cnt.ksft_xskip++;
-	printf("ok %u race.%s # SKIP %s\n", ksft_test_num(), name, why);
+	char full[RACE_NAME + 8];
+
+	snprintf(full, sizeof(full), "race.%s", name);
+	race_skip(full, why);
 }
 
 static void report(const char *name, const struct race_schedule *s, struct race_result *r)
@@ -302,10 +297,7 @@ static int option(int c)
 {
 	switch (c) {
 	case 'g':
-		if (options.globs == MAX_GLOBS)
-			return usage(2);
-		options.glob[options.globs++] = optarg;
-		return -1;
+		return race_globs_add(&options.globs, optarg) ? -1 : usage(2);
 	case 't':
 		options.tier = atoi(optarg);
 		return -1;

@@ -7,7 +7,6 @@
  * What does not end is told with the stacks, and the machine can be used afterwards: the
  * next one runs.
  */
-#include <fnmatch.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,9 +14,8 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "race/program.h"
 #include "race/race.h"
-
-#define MAX_GLOBS	64
 
 /* The only one that is on. END: none, but the limit of a wait. */
 enum oracle { ORDER, VERIFY, ENTRIES, END };
@@ -49,8 +47,7 @@ static const struct control controls[] = {
 
 #define NR_CONTROLS	(sizeof(controls) / sizeof(controls[0]))
 
-static const char *glob[MAX_GLOBS];
-static int globs;
+static struct race_globs globs;
 static int times = 3;
 static int max_tier;			/* 0: all */
 
@@ -73,10 +70,7 @@ static bool wanted(const struct control *c)
 	if (max_tier && tier(c) > max_tier)
 		return false;
 	name_of(c, name, sizeof(name));
-	for (int i = 0; i < globs; i++)
-		if (!fnmatch(glob[i], name, 0))
-			return true;
-	return !globs;
+	return race_globs_match(&globs, name);
 }
 
 /* How often it failed of times, or -1 if it could not be run; us: each, on average. */
@@ -122,9 +116,7 @@ static void run_one(struct race_engine *e, const struct control *c)
 		ksft_exit_fail_msg("%s\n", why);
 	alarms = c->oracle == END ? 0 : failures(e, &s, &honest, &result, &us);
 	if (alarms < 0) {
-		/* ksft_test_result_skip() has no place for a name. */
-		ksft_cnt.ksft_xskip++;
-		printf("ok %u %s # SKIP %s\n", ksft_test_num(), name, result.why);
+		race_skip(name, result.why);
 		return;
 	}
 	if (alarms)
@@ -198,9 +190,9 @@ int main(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "g:n:t:lh", longs, NULL)) >= 0) {
 		if (c == 'l')
 			return list();
-		if (c == 'g' && globs < MAX_GLOBS)
-			glob[globs++] = optarg;
-		else if (c == 'n' && atoi(optarg) > 0)
+		if (c == 'g' && race_globs_add(&globs, optarg))
+			continue;
+		if (c == 'n' && atoi(optarg) > 0)
 			times = atoi(optarg);
 		else if (c == 't')
 			max_tier = atoi(optarg);

@@ -106,6 +106,7 @@ def inputs(directory):
     if directory.relative_to(build.TOP).parts[0] == "bpf":
         roots = {build.TOP / "bpf", build.TOP / "selftests"}
     files = [p for root in sorted(roots) for p in build.sources(root)]
+    files += sorted(directory.parent.glob("*.h"))       # what collections share
     files += [build.DRIVER / name for name in build.UAPI]
     return [(path, path.relative_to(build.TOP)) for path in files]
 

@@ -30,6 +30,10 @@ def check(condition, what):
 
 
 def equal(expected, seen, what):
+    if isinstance(expected, dict) and isinstance(seen, dict):
+        both = [key for key in expected if key in seen and expected[key] == seen[key]]
+        expected, seen = ({key: value for key, value in one.items() if key not in both}
+                          for one in (expected, seen))
     check(expected == seen, f"{what}: expected {expected!r}, saw {seen!r}")
 
 

@@ -315,18 +315,11 @@ int hm_sabotage(int fd, __u64 mask)
 
 int hm_wait_gone(int fd, int limit_ms)
 {
-	long long deadline = hm_deadline(limit_ms);
-	struct pollfd p = { .fd = fd };
-	int n;
+	int ret = hm_poll(fd, 0, limit_ms);
 
-	/* POLLHUP needs no asking; anything else is not what is waited for. */
-	while ((n = poll(&p, 1, hm_left(deadline))) < 0 && errno == EINTR)
-		;
-	if (n < 0)
-		return -errno;
-	if (!n)
-		return -ETIMEDOUT;
-	return p.revents & POLLHUP ? 0 : -EIO;
+	if (ret < 0)
+		return ret;
+	return ret & POLLHUP ? 0 : -EIO;
 }
 
 bool hm_is_gone(int fd)

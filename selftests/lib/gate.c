@@ -117,17 +117,11 @@ int hm_gate_arm_tid(int gate, pid_t tid)
 
 int hm_gate_wait(int gate, int limit_ms)
 {
-	long long deadline = hm_deadline(limit_ms);
-	struct pollfd p = { .fd = gate, .events = POLLIN };
-	int n;
+	int ret = hm_poll(gate, POLLIN, limit_ms);
 
-	while ((n = poll(&p, 1, hm_left(deadline))) < 0 && errno == EINTR)
-		;
-	if (n < 0)
-		return -errno;
-	if (!n)
-		return -ETIMEDOUT;
-	return p.revents & POLLIN ? 0 : -ENODEV;
+	if (ret < 0)
+		return ret;
+	return ret & POLLIN ? 0 : -ENODEV;
 }
 
 int hm_gate_release(int gate)

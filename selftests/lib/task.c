@@ -34,6 +34,19 @@ int hm_left(long long deadline)
 	return left > 0 ? (int)left : 0;
 }
 
+int hm_poll(int fd, short events, int limit_ms)
+{
+	long long deadline = hm_deadline(limit_ms);
+	struct pollfd p = { .fd = fd, .events = events };
+	int n;
+
+	while ((n = poll(&p, 1, hm_left(deadline))) < 0 && errno == EINTR)
+		;
+	if (n < 0)
+		return -errno;
+	return n ? p.revents : -ETIMEDOUT;
+}
+
 void hm_pause(void)
 {
 	poll(NULL, 0, 1);
@@ -165,15 +178,9 @@ static void *async_main(void *arg)
 
 static int wait_readable(int fd, int limit_ms)
 {
-	long long deadline = hm_deadline(limit_ms);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int n;
+	int ret = hm_poll(fd, POLLIN, limit_ms);
 
-	while ((n = poll(&p, 1, hm_left(deadline))) < 0 && errno == EINTR)
-		;
-	if (n < 0)
-		return -errno;
-	return n ? 0 : -ETIMEDOUT;
+	return ret < 0 ? ret : 0;
 }
 
 int hm_async_start(struct hm_async *a, long (*fn)(void *arg), void *arg)

@@ -18,6 +18,11 @@
 long long hm_deadline(int limit_ms);
 /* Milliseconds left, never negative: fit for poll(). */
 int hm_left(long long deadline);
+/*
+ * Wait for @events (POLLHUP needs no asking): what has come of them, -ETIMEDOUT after
+ * @limit_ms.
+ */
+int hm_poll(int fd, short events, int limit_ms);
 /* Give way between two looks at something that cannot be polled. */
 void hm_pause(void);
 

@@ -90,25 +90,12 @@ int hm_uffd_protect(int uffd, void *addr, size_t length, bool on)
 	return uffd_ioctl(uffd, UFFDIO_WRITEPROTECT, &wp);
 }
 
-static int poll_uffd(int uffd, int limit_ms)
-{
-	long long deadline = hm_deadline(limit_ms);
-	struct pollfd p = { .fd = uffd, .events = POLLIN };
-	int n;
-
-	while ((n = poll(&p, 1, hm_left(deadline))) < 0 && errno == EINTR)
-		;
-	if (n < 0)
-		return -errno;
-	return n ? 0 : -ETIMEDOUT;
-}
-
 int hm_uffd_wait(int uffd, struct hm_fault *f)
 {
 	struct uffd_msg msg;
-	int ret = poll_uffd(uffd, HM_LIMIT_MS);
+	int ret = hm_poll(uffd, POLLIN, HM_LIMIT_MS);
 
-	if (ret) {
+	if (ret < 0) {
 		hm_show_tasks(getpid());
 		return ret;
 	}
@@ -126,7 +113,7 @@ int hm_uffd_wait(int uffd, struct hm_fault *f)
 
 bool hm_uffd_pending(int uffd)
 {
-	return !poll_uffd(uffd, 0);
+	return hm_poll(uffd, POLLIN, 0) > 0;
 }
 
 int hm_uffd_copy(int uffd, void *addr, const void *from, size_t length)

@@ -144,13 +144,12 @@ long long race_cpu_ns(pid_t tid)
 	return ns;
 }
 
-enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where)
+enum race_sleep race_asleep(pid_t tid, const char **where)
 {
 	static char stack[4096];
 	long before = times_run(tid);
 	char state = hm_task_state(tid), path[64];
 
-	(void)pid;
 	*where = NULL;
 	if (!state || before < 0)
 		return RACE_DEAD;

@@ -62,15 +62,19 @@ static pid_t tid_of(const struct racing *r, int side)
 	return r->e->sh->worker[race_worker_of(r->s, side)].tid;
 }
 
+/* A worker of the kernel stands there in the side's stead. */
+static bool of_worker(const struct racing *r, const struct race_hold *hold)
+{
+	return hold->gate->flags & GATE_ANY_TASK && r->s->op[hold->side]->flags & OP_UNPLUGS;
+}
+
 /*
- * A worker of the kernel or a child stands there in the side's stead. Of several gates
- * only a worker's may be anybody's, or one side would stand at another's.
+ * A worker or a child may. Of several gates only a worker's may be anybody's, or one side
+ * would stand at another's.
  */
 static bool any_task(const struct racing *r, const struct race_hold *hold)
 {
-	if (!(hold->gate->flags & GATE_ANY_TASK))
-		return false;
-	return r->s->gates == 1 || r->s->op[hold->side]->flags & OP_UNPLUGS;
+	return of_worker(r, hold) || (hold->gate->flags & GATE_ANY_TASK && r->s->gates == 1);
 }
 
 static int arm(struct racing *r)
@@ -103,10 +107,10 @@ static int arm(struct racing *r)
 static enum race_sleep asleep(struct racing *r, int side, const char **where)
 {
 	struct race_worker *w = &r->e->sh->worker[race_worker_of(r->s, side)];
-	enum race_sleep sleep = race_asleep(r->e->target, w->tid, where);
+	enum race_sleep sleep = race_asleep(w->tid, where);
 
 	if (sleep == RACE_UNKNOWN && w->proxy)
-		sleep = race_asleep(w->proxy, w->proxy, where);
+		sleep = race_asleep(w->proxy, where);
 	return sleep;
 }
 
@@ -117,12 +121,6 @@ static enum got blocked(struct racing *r, const char *where)
 {
 	snprintf(r->result->blocked, sizeof(r->result->blocked), "%s", where);
 	return BLOCKED;
-}
-
-static bool of_worker(const struct racing *r, const struct race_hold *hold)
-{
-	return hold && hold->gate->flags & GATE_ANY_TASK &&
-	       r->s->op[hold->side]->flags & OP_UNPLUGS;
 }
 
 /*
@@ -156,7 +154,7 @@ static int run_side(struct racing *r, int side, const struct race_hold *hold, in
 			done = true;
 			p[1].fd = -1;
 		}
-		if (done && (p[0].fd < 0 || !of_worker(r, hold)))
+		if (done && (p[0].fd < 0 || !(hold && of_worker(r, hold))))
 			return DONE;
 		if (p[2].revents)
 			return -ESRCH;

@@ -248,7 +248,7 @@ struct race_area {
 	char *twin;			/* a second mapping or memory of its own, if prepared */
 };
 
-enum race_call { RACE_IDLE, RACE_OP, RACE_OPEN, RACE_BUILD, RACE_LOOK, RACE_CLEAR, RACE_END };
+enum race_call { RACE_IDLE, RACE_OP, RACE_OPEN, RACE_BUILD, RACE_LOOK, RACE_CLEAR };
 
 struct race_worker {
 	int go, done;			/* eventfds */
@@ -279,7 +279,6 @@ struct race_shared {
 	const struct race_op *prepare[RACE_SIDES];
 	unsigned int state;		/* GATE_* that concern the memory */
 	__u32 id[3];			/* instances: the device, the second one, dax memory */
-	__u64 features;
 	int control;			/* the same number everywhere */
 	/* of the target, by number there */
 	int fd[3];			/* files of these instances */
@@ -350,7 +349,6 @@ struct race_options {
 	bool no_verify;
 	bool no_entries;
 	bool no_log;
-	bool verbose;
 };
 
 /* NULL with errno, or a reason to skip in @why. */
@@ -387,7 +385,7 @@ const char *race_known(const struct race_schedule *s, const struct race_result *
 
 /* blocked.c: where a task sleeps, by the published list; NULL: nowhere on it. */
 enum race_sleep { RACE_RUNS, RACE_BLOCKED, RACE_UNKNOWN, RACE_DEAD };
-enum race_sleep race_asleep(pid_t pid, pid_t tid, const char **where);
+enum race_sleep race_asleep(pid_t tid, const char **where);
 /* What it has had of the CPUs so far. */
 long long race_cpu_ns(pid_t tid);
 /* The i-th wait point: its name, the function, where in the stack; NULL: no more. */

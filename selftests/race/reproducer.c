@@ -86,7 +86,7 @@ static const char *faults_of(const struct race_op *op)
 	if (op->flags & (OP_EXCLUDES | OP_PINS))
 		return "faults_pin";
 	if (op->flags & OP_POPULATES)
-		return op->flags & OP_WRITES ? "faults_prefetch_w" : "faults_prefetch";
+		return op->flags & OP_WRITES ? "op_prefetch_w" : "op_prefetch";
 	return NULL;
 }
 

@@ -63,7 +63,6 @@ static int make_shared(struct race_engine *e)
 	e->sh = sh;
 	sh->control = e->control;
 	sh->window = race_window();
-	sh->features = e->q.features;
 	no_files(sh);
 	for (int i = 0; i < 3; i++) {
 		sh->id[i] = RACE_NONE;
@@ -82,8 +81,7 @@ int race_session_start(struct race_engine *e, char *why, size_t size)
 		return snprintf(why, size, HM_CONTROL ": %s", strerror(-e->control)), -ENODEV;
 	if (hm_query(e->control, &e->q) || !(e->q.features & HOTMIRROR_HAS_GATES))
 		return snprintf(why, size, "the module has no gates"), -EOPNOTSUPP;
-	e->resolution_size = e->q.pmd_size;
-	e->resolution = mmap(NULL, e->resolution_size, PROT_READ | PROT_WRITE,
+	e->resolution = mmap(NULL, e->q.pmd_size, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	e->uffd = -1;
 	/* One task runs at a time anyway, and so the next one runs at once. */

@@ -36,7 +36,6 @@ struct race_engine {
 	struct race_gate_file gate[RACE_GATE_FILES];
 	int gates;
 	char *resolution;		/* what a missing page gets */
-	size_t resolution_size;
 };
 
 int race_session_start(struct race_engine *e, char *why, size_t size);

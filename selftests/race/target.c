@@ -221,7 +221,6 @@ static void serve(struct race_shared *sh, struct race_worker *w, const int *fd)
 	case RACE_CLEAR:
 		w->ret = clear(sh);
 		break;
-	case RACE_END:
 	case RACE_IDLE:
 		_exit(0);
 	}

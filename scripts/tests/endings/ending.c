@@ -6,15 +6,15 @@
 #include "kselftest_harness.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "../told.h"
 
 #define PROVOKE		"/sys/module/hotmirror_provoke/parameters/now"
 #define PORT_DRIVER	"/sys/bus/virtio/drivers/virtio_console/"
@@ -34,26 +34,6 @@ static void wait_for_ever(void)
 {
 	for (;;)
 		pause();
-}
-
-/* The agent has read what was printed, and sleeps: it is told before the machine goes. */
-static void wait_until_told(pid_t agent)
-{
-	char path[64], state = 0;
-	int left = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", agent);
-	for (int i = 0; i < 10000; i++) {
-		FILE *f = fopen(path, "r");
-
-		if (!f || fscanf(f, "%*d %*s %c", &state) != 1)
-			state = 0;
-		if (f)
-			fclose(f);
-		if (ioctl(STDOUT_FILENO, FIONREAD, &left) || (!left && state == 'S'))
-			return;
-		poll(NULL, 0, 1);
-	}
 }
 
 /* Whose child the harness is, of which a test is one. */

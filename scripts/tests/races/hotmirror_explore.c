@@ -8,12 +8,12 @@
  */
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
+
+#include "../told.h"
 
 static const char * const memories[] = { "anon", "thp", "dax-pte" };
 
@@ -41,26 +41,6 @@ static int is(const char *variable, const char *memory)
 static const char *given(const char *variable)
 {
 	return getenv(variable) ? getenv(variable) : "-";
-}
-
-/* The agent has read what was printed, and sleeps: it is told before the machine goes. */
-static void wait_until_told(pid_t agent)
-{
-	char path[64], state = 0;
-	int left = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", agent);
-	for (int i = 0; i < 10000; i++) {
-		FILE *f = fopen(path, "r");
-
-		if (!f || fscanf(f, "%*d %*s %c", &state) != 1)
-			state = 0;
-		if (f)
-			fclose(f);
-		if (ioctl(STDOUT_FILENO, FIONREAD, &left) || (!left && state == 'S'))
-			return;
-		poll(NULL, 0, 1);
-	}
 }
 
 static void die(void)

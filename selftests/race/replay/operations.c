@@ -7,7 +7,7 @@ static void result(int side, int first, int nr, int ret)
 		sh->page[i].end[side] = end;
 }
 
-/* @for read write prefetch prefetch_w faults_prefetch faults_prefetch_w */
+/* @for read write prefetch prefetch_w op_prefetch op_prefetch_w */
 /* Pages before @done bytes went well, the next one did not, the rest was not tried. */
 static void access_all(int side, unsigned long cmd, struct hotmirror_access *a)
 {
@@ -42,7 +42,7 @@ static void op_write(int side)
 }
 
 /* @end */
-/* @for prefetch */
+/* @for prefetch op_prefetch */
 static void op_prefetch(int side)
 {
 	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
@@ -51,7 +51,7 @@ static void op_prefetch(int side)
 }
 
 /* @end */
-/* @for prefetch_w */
+/* @for prefetch_w op_prefetch_w */
 static void op_prefetch_w(int side)
 {
 	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
@@ -240,27 +240,6 @@ static void op_invalidate(int side)
 static void op_unplug(int side)
 {
 	unplug_to(side, HOTMIRROR_GONE);
-}
-
-/* @end */
-/* @for faults_prefetch */
-/* The page faults of a device access, and nothing else of it. */
-static void faults_prefetch(int side)
-{
-	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
-
-	access_all(side, HOTMIRROR_PREFETCH, &a);
-}
-
-/* @end */
-/* @for faults_prefetch_w */
-/* The page faults of a device access that writes, and nothing else of it. */
-static void faults_prefetch_w(int side)
-{
-	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
-
-	a.flags = HOTMIRROR_ACCESS_WRITE;
-	access_all(side, HOTMIRROR_PREFETCH, &a);
 }
 
 /* @end */

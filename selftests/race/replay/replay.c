@@ -50,7 +50,7 @@
 
 static void op_read(int side);
 static void op_munmap(int side);
-static void faults_prefetch(int side);
+static void op_prefetch(int side);
 static void look(int side);
 
 static const struct {
@@ -60,7 +60,7 @@ static const struct {
 	bool recorded;		/* best effort: how it ends is not judged */
 	bool remote;		/* made by the orchestrator, which outlives the child */
 } sides[SIDES + 1] = {
-	{ "read", op_read, faults_prefetch, 0, false, false },
+	{ "read", op_read, op_prefetch, 0, false, false },
 	{ "munmap", op_munmap, NULL, 0, false, false },
 	{ "look", look, NULL, 0, false, false },
 };
