@@ -12,13 +12,13 @@ KSFT=${KSFT:-$DIR/..}
 # shellcheck disable=SC1091	# not in this tree
 . "$KSFT/kselftest/ktap_helpers.sh"
 
-LIMIT=120		# seconds that any wait may take
+# shellcheck source=session.sh disable=SC1091
+. "$DIR/session.sh"
+
 SCRIPTS=(notifier_latency fault_latency device_events)
 TRACING=/sys/kernel/tracing
 INSTANCE=$TRACING/instances/hotmirror_bpf.$$
 TMP=
-
-declare -A PID FD DRAIN MISSED
 
 skip_all() {
 	ktap_skip_all "$*"
@@ -30,12 +30,12 @@ bail() {
 }
 
 need() {
-	command -v "$1" >/dev/null || skip_all "no $1: install package $1"
+	command -v "$1" >/dev/null || skip_all "no $1: install package ${1##*/}"
 }
 
 requirements() {
 	[ "$(id -u)" = 0 ] || skip_all "run as root"
-	need bpftrace
+	need "$(session_bpftrace)"
 	need jq
 	[ -e /dev/hotmirror ] || skip_all "no /dev/hotmirror: load test_hotmirror.ko"
 	[ -e /sys/kernel/btf/vmlinux ] || skip_all "kernel without CONFIG_DEBUG_INFO_BTF"
@@ -44,87 +44,32 @@ requirements() {
 }
 
 cleanup() {
-	local script
-
-	for script in "${!PID[@]}"; do
-		kill -KILL "${PID[$script]}" 2>/dev/null
-	done
+	session_kill
 	[ -n "$WORKLOAD_PID" ] && kill -KILL "$WORKLOAD_PID" 2>/dev/null
 	[ -d $INSTANCE ] && rmdir $INSTANCE
 	[ -n "$TMP" ] && rm -rf "$TMP"
 }
 
-script_path() {
-	local dir
-
-	for dir in "$DIR" "$DIR/.."; do
-		[ -e "$dir/$1.bt" ] && echo "$dir/$1.bt" && return
-	done
-	return 1
+start() {
+	session_start "$@" || bail "$SESSION_ERROR"
 }
 
-# Start a script; its stream is a fifo until READY was seen, then $TMP/$1.json.
-start_script() {
-	local script=$1 path fd
+ready() {
+	local script
 
-	shift
-	path=$(script_path "$script") || bail "$script.bt is not in $DIR"
-	mkfifo "$TMP/$script.fifo"
-	bpftrace -f json "$path" "$@" >"$TMP/$script.fifo" 2>"$TMP/$script.err" &
-	PID[$script]=$!
-	exec {fd}<"$TMP/$script.fifo"
-	FD[$script]=$fd
-}
-
-# Read the stream up to READY, leave the rest to a reader in the background.
-await_ready() {
-	local script=$1 line fd=${FD[$1]}
-
-	while IFS= read -r -t $LIMIT -u "$fd" line; do
-		printf '%s\n' "$line" >>"$TMP/$script.json"
-		case $line in
-		*'"READY '*)
-			timeout $LIMIT cat <&"$fd" >>"$TMP/$script.json" &
-			DRAIN[$script]=$!
-			return
-			;;
-		esac
-	done
-	sed 's/^/# /' "$TMP/$script.err"
-	bail "$script.bt did not get READY within $LIMIT s"
-}
-
-# Add what the programs of each script were too busy to see so far, by the kernel's
-# count, to its MISSED with the sign given. No process is started for it: an exec is
-# an event of fault_latency.
-add_missed() {
-	local sign=$1 script file key value counters
-
-	for script in "${SCRIPTS[@]}"; do
-		counters=0
-		for file in "/proc/${PID[$script]}/fdinfo/"*; do
-			while read -r key value; do
-				if [ "$key" = recursion_misses: ]; then
-					MISSED[$script]=$((${MISSED[$script]:-0} + sign * value))
-					counters=$((counters + 1))
-				fi
-			done <"$file"
-		done
-		[ $counters -gt 0 ] || bail "no recursion_misses in /proc/${PID[$script]}/fdinfo"
+	for script in "$@"; do
+		session_ready "$script" && continue
+		sed 's/^/# /' "$TMP/$script.err"
+		bail "$SESSION_ERROR"
 	done
 }
 
-# Ctrl-C, and wait until the stream has ended.
-stop_script() {
-	local script=$1 pid=${PID[$1]} fd=${FD[$1]}
+missed() {
+	session_missed "$@" || bail "$SESSION_ERROR"
+}
 
-	kill -INT "$pid"
-	if ! wait "${DRAIN[$script]}"; then
-		bail "$script.bt did not end within $LIMIT s"
-	fi
-	wait "$pid" || ktap_print_msg "$script.bt ended with status $?"
-	unset "PID[$script]"
-	exec {fd}<&-
+stop() {
+	session_stop "$@" || bail "$SESSION_ERROR"
 }
 
 ring_buffer_start() {
@@ -154,13 +99,13 @@ ring_buffer_end() {
 
 # All observers on, the workload, all observers off.
 observe_workload() {
-	local word pid start end id fd script
+	local word pid start end id fd
 
 	mkfifo "$TMP/go" "$TMP/workload"
 	"$DIR/hotmirror_workload" <"$TMP/go" >"$TMP/workload" 2>"$TMP/workload.err" &
 	WORKLOAD_PID=$!
 	exec {GO}>"$TMP/go" {fd}<"$TMP/workload"
-	read -r -t $LIMIT -u "$fd" word pid start end id
+	read -r -t "$LIMIT" -u "$fd" word pid start end id
 	if [ "$word" != TARGET ]; then
 		sed 's/^/# /' "$TMP/workload.err"
 		wait "$WORKLOAD_PID"
@@ -169,19 +114,15 @@ observe_workload() {
 	fi
 
 	ring_buffer_start
-	start_script notifier_latency "$pid" "$start" "$end"
-	start_script fault_latency "$pid"
-	start_script device_events "$id"
-	for script in "${SCRIPTS[@]}"; do
-		await_ready "$script"
-	done
-	add_missed -1
+	start notifier_latency "$pid" "$start" "$end"
+	start fault_latency "$pid"
+	start device_events "$id"
+	ready "${SCRIPTS[@]}"
+	missed -1 "${SCRIPTS[@]}"
 	echo go >&"$GO"
-	read -r -t $LIMIT -u "$fd" word REPORT
-	add_missed +1
-	for script in "${SCRIPTS[@]}"; do
-		stop_script "$script"
-	done
+	read -r -t "$LIMIT" -u "$fd" word REPORT
+	missed +1 "${SCRIPTS[@]}"
+	stop "${SCRIPTS[@]}"
 	ring_buffer_end
 	if [ "$word" != REPORT ]; then
 		sed 's/^/# /' "$TMP/workload.err"
@@ -224,9 +165,9 @@ test_truth() {
 
 # A real loss: more output than the smallest buffer holds.
 test_lost_events() {
-	BPFTRACE_PERF_RB_PAGES=1 start_script storm
-	await_ready storm
-	stop_script storm
+	BPFTRACE_PERF_RB_PAGES=1 start storm
+	ready storm
+	stop storm
 	expect inconclusive negative.lost_events_are_inconclusive storm "$TMP/storm.json"
 }
 
@@ -285,6 +226,7 @@ ktap_print_header
 requirements
 trap cleanup EXIT
 TMP=$(mktemp -d)
+session_begin
 observe_workload
 ktap_set_plan $((${#SCRIPTS[@]} + 4))
 test_truth
