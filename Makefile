@@ -3,10 +3,11 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest races explore flake check check-deep bench distclean clean-cache
+.PHONY: help kselftest races explore flake check check-deep observe bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
-export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY
+export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY \
+	SCENARIO SCRIPTS DURATION HOTMIRROR_BPFTRACE
 
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
@@ -23,6 +24,9 @@ help:
 	@echo 'make check        everything: lint, both packaged kernels, the bpf scripts, the runner itself'
 	@echo 'make check-deep   the long part: make flake, every schedule, make explore and the model of'
 	@echo '                  invalidations from many seeds, 1,000 replugs'
+	@echo 'make observe [SCENARIO=name] [SCRIPTS="name ..."] [DURATION=10] [KERNEL=k] [OUT=dir]'
+	@echo '                  a workload with bpftrace scripts attached, then a report; the names:'
+	@echo '                  scripts/observe --help; a command on this machine: scripts/observe -- command'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
 	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
 	@echo 'make bench BENCH=races  how often upstream'"'"'s random loop survives a fault in the device'
@@ -51,6 +55,9 @@ check:
 
 check-deep:
 	@scripts/need-python scripts/check --deep
+
+observe:
+	@scripts/need-python scripts/observe
 
 BENCH ?= hmm
 bench:

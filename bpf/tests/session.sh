@@ -124,6 +124,20 @@ session_missed() {
 	done
 }
 
+# Which did not end, and where they stand.
+session_left() {
+	local script task
+
+	SESSION_ERROR="not ended within $LIMIT s:"
+	for script in "${!PID[@]}"; do
+		SESSION_ERROR+=" $script.bt"
+		for task in "/proc/${PID[$script]}/task/"*; do
+			echo "$script, thread ${task##*/}: $(grep State: "$task/status")"
+			cat "$task/stack"
+		done
+	done >&2
+}
+
 # Ctrl-C for all of them, and wait until their streams have ended.
 session_stop() {
 	local script left=$# status=0
@@ -133,7 +147,7 @@ session_stop() {
 	done
 	while [ "$left" -gt 0 ]; do
 		if ! read -r -t "$LIMIT" -u "$ENDED" script; then
-			SESSION_ERROR="these did not end within $LIMIT s, or one of them: $*"
+			session_left
 			return 1
 		fi
 		left=$((left - 1))

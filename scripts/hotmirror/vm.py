@@ -19,6 +19,7 @@ from .stream import Parser
 
 ACCELS = ("auto", "kvm", "tcg")
 PORT = "hotmirror.results"
+FILES_PORT = "hotmirror.files"
 # 576 MiB at 4544 MiB: the first 64 MiB share a 128 MiB section with RAM (claim S9).
 ARENA_MB, ARENA_AT_MB = 576, 4544
 # Legacy pmem that a test may make real device-dax of, for small pages and for PMDs. Apart,
@@ -42,6 +43,7 @@ class Settings:
     boot_limit: float = BOOT_LIMIT
     silence_limit: float = SILENCE_LIMIT
     image: Path = None         # boot this instead of the kernel's own image
+    files: str = ""            # a socket that somebody listens at, for FILES_PORT
 
 
 @dataclass
@@ -74,6 +76,8 @@ def _command(kernel, settings, accel, initrd, console, sock):
     # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
     append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
               f"{settings.append}").strip()
+    files = ["-chardev", f"socket,id=files,path={settings.files}",
+             "-device", f"virtserialport,chardev=files,name={FILES_PORT}"] if settings.files else []
     processor = "host" if accel == "kvm" else "max,-erms,-fsrm"
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-machine", "q35", "-cpu", processor,
@@ -84,7 +88,7 @@ def _command(kernel, settings, accel, initrd, console, sock):
             "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=results,path={sock}",
-            "-device", f"virtserialport,chardev=results,name={PORT}"]
+            "-device", f"virtserialport,chardev=results,name={PORT}", *files]
 
 
 def _die_with_parent():
