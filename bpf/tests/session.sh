@@ -79,9 +79,9 @@ session_start() {
 
 # Read the stream up to READY, leave the rest to a reader in the background.
 session_ready() {
-	local script=$1 line fd=${FD[$1]}
+	local script=$1 line fd=${FD[$1]} status
 
-	while IFS= read -r -t "$LIMIT" -u "$fd" line; do
+	while IFS= read -r -t "$LIMIT" -u "$fd" line || { status=$?; false; }; do
 		printf '%s\n' "$line" >>"$TMP/$script.json"
 		case $line in
 		*'"READY '*)
@@ -92,7 +92,8 @@ session_ready() {
 			;;
 		esac
 	done
-	SESSION_ERROR="$script.bt did not get READY within $LIMIT s"
+	SESSION_ERROR="$script.bt ended before it was READY"
+	[ "$status" -gt 128 ] && SESSION_ERROR="$script.bt did not get READY within $LIMIT s"
 	[ -s "$TMP/$script.err" ] && SESSION_ERROR+=": $(tail -n 1 "$TMP/$script.err")"
 	kill -KILL "${PID[$script]}" 2>/dev/null
 	exec {fd}<&-

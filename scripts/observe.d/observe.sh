@@ -20,6 +20,8 @@ SECONDS_LEFT=0
 TO_JSON=
 WORKLOAD_PID=
 INTERRUPTED=
+READY=
+TICK=5			# seconds between two signs of life
 
 usage() {
 	sed -n '4,6s/^# \{0,1\}//p' "$0" >&2
@@ -151,6 +153,19 @@ start_scripts() {
 	done
 }
 
+# Every few seconds, until it is killed; nothing is written to what it reads.
+show_progress() {
+	local fd n=0
+
+	mkfifo "$TMP/tick"
+	exec {fd}<>"$TMP/tick"
+	rm "$TMP/tick"
+	until read -r -t "$TICK" -u "$fd"; do
+		n=$((n + TICK))
+		say "observed for $n s"
+	done
+}
+
 # The command is not in the background for a terminal: Ctrl-C ends it, it may read.
 run_workload() {
 	local limit=() status out=$TMP/workload.log
@@ -162,6 +177,7 @@ run_workload() {
 		exec "${limit[@]}" "$@" <&3 3<&- >"$out" 2>>"$TMP/workload.log"
 	) &
 	WORKLOAD_PID=$!
+	[ -z "$INTERRUPTED" ] || kill -TERM "$WORKLOAD_PID"
 	wait "$WORKLOAD_PID"
 	status=$?
 	while [ -n "$INTERRUPTED" ] && kill -0 "$WORKLOAD_PID" 2>/dev/null; do
@@ -178,12 +194,12 @@ run_workload() {
 	fact status "$status"
 }
 
-# Before the command runs there is nothing to keep.
+# Before all scripts are ready there is nothing to keep.
 on_signal() {
 	INTERRUPTED=1
 	if [ -n "$WORKLOAD_PID" ]; then
 		kill -TERM "$WORKLOAD_PID" 2>/dev/null
-	elif [ -z "$OBSERVED" ]; then
+	elif [ -z "$READY" ]; then
 		say "interrupted before the command was started"
 		exit 130
 	fi
@@ -199,7 +215,12 @@ write_facts() {
 	done
 }
 
-trap session_kill EXIT
+clean_up() {
+	session_kill
+	[ -z "$PROGRESS_PID" ] || kill "$PROGRESS_PID" 2>/dev/null
+}
+
+trap clean_up EXIT
 trap on_signal INT TERM
 exec 3<&0
 : >"$TMP/workload.log"
@@ -215,12 +236,16 @@ if [ ${#SCRIPTS[@]} = 0 ]; then
 	exit 1
 fi
 session_missed -1 "${SCRIPTS[@]}" || fact note "$SESSION_ERROR"
+READY=1
 say "all are ready: observing"
+show_progress &
+PROGRESS_PID=$!
 fact begin_ns "$(boot_ns)"
 run_workload "$@"
-OBSERVED=1
 fact end_ns "$(($(boot_ns) + 10000000))"
 session_missed +1 "${SCRIPTS[@]}" || fact note "$SESSION_ERROR"
+kill "$PROGRESS_PID"
+PROGRESS_PID=
 say "stopping the scripts"
 session_stop "${SCRIPTS[@]}" || fact note "$SESSION_ERROR"
 write_facts
