@@ -28,6 +28,7 @@ help:
 	@echo '                  a workload with bpftrace scripts attached, then a report; the names:'
 	@echo '                  scripts/observe --help; a command on this machine: scripts/observe -- command'
 	@echo 'make bench        both modules, ours and upstream test_hmm, measured side by side in one guest'
+	@echo 'make bench BENCH=bpf    what each bpftrace script costs while it is attached'
 	@echo 'make bench BENCH=dax    unplug of a dax instance beside that of a real device-dax'
 	@echo 'make bench BENCH=races  how often upstream'"'"'s random loop survives a fault in the device'
 	@echo '                  that one of our schedules catches at once (about half an hour)'
@@ -63,10 +64,11 @@ BENCH ?= hmm
 bench:
 	@case '$(BENCH)' in \
 	hmm) scripts/need-python scripts/bench-hmm ;; \
+	bpf) scripts/need-python scripts/bench-bpf ;; \
 	dax) scripts/need-python scripts/bench-dax ;; \
 	races) scripts/need-python scripts/bench-races ;; \
 	times) scripts/need-python scripts/bench --cold ;; \
-	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default), dax, races or times' >&2; exit 2 ;; \
+	*) echo 'hotmirror: error: BENCH=$(BENCH) is unknown; use hmm (default), bpf, dax, races or times' >&2; exit 2 ;; \
 	esac
 
 distclean:

@@ -98,6 +98,7 @@ struct session {
 	bool huge;
 	bool extra;		/* repeated as often as the second argument says */
 	const struct device *devices[3];
+	bool named;		/* only if it is asked for by its name */
 };
 
 extern const struct session sessions[];

@@ -145,7 +145,7 @@ static int run_round(unsigned int round, bool extra, const char *only)
 	for (unsigned int i = 0; i < nr_sessions; i++)
 		for (unsigned int n = 1; n <= sessions[i].max_workers; n++)
 			if (sessions[i].extra == extra &&
-			    (!only || !strcmp(only, sessions[i].name)) &&
+			    (only ? !strcmp(only, sessions[i].name) : !sessions[i].named) &&
 			    run_devices(&sessions[i], n, round))
 				return 1;
 	return 0;

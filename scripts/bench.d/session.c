@@ -213,6 +213,33 @@ static void session_weigh(struct worker *w)
 	mirror_close(&w->mirror);
 }
 
+static void drop(struct worker *w)
+{
+	must(w, "MADV_DONTNEED", madvise(w->mem, w->length, MADV_DONTNEED));
+}
+
+static void write_each(struct worker *w)
+{
+	size_t page = sysconf(_SC_PAGESIZE);
+
+	for (size_t at = 0; at < w->length; at += page)
+		must(w, "device write",
+		     w->device->write(&w->mirror, w->mem + at, w->buf + at, page));
+}
+
+/* The device writes to memory that is not there: all at once, then page by page. */
+static void session_fault(struct worker *w)
+{
+	begin(w, w->length);
+	drop(w);
+	timed(w, "fault_whole", write_all);
+	compare(w);
+	drop(w);
+	timed(w, "fault_each", write_each);
+	compare(w);
+	mirror_close(&w->mirror);
+}
+
 #define BOTH	{ &test_hmm_device, &hotmirror_device }
 #define ALL	{ &test_hmm_device, &hotmirror_device, &no_device }
 #define OURS	{ &hotmirror_device }
@@ -232,6 +259,8 @@ const struct session sessions[] = {
 	{ "growth_invalidate", session_growth_invalidate, 64, 1, false, true, OURS },
 	{ "growth_invalidate", session_growth_invalidate, 256, 1, false, true, OURS },
 	{ "growth_invalidate", session_growth_invalidate, 1024, 1, false, true, OURS },
+	{ "fault", session_fault, 16, 1, false, true, OURS, true },
+	{ "migrate_ours", session_migrate, 16, 1, false, true, OURS, true },
 };
 
 const unsigned int nr_sessions = sizeof(sessions) / sizeof(sessions[0]);
