@@ -140,7 +140,7 @@ session_left() {
 	done >&2
 }
 
-# bpftrace 0.17 forgets a Ctrl-C that comes while it prints, and goes on. Told again, it
+# bpftrace 0.17 forgets a Ctrl-C that does not interrupt its epoll_wait(). Told again, it
 # must not be at its end already: then it would leave out what it has to say.
 session_remind() {
 	local script state
