@@ -24,6 +24,7 @@
 # LIMIT			seconds that any wait may take
 
 LIMIT=${LIMIT:-120}
+REMIND=5		# seconds until a script is told to end once more
 SESSION_SH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # An installed collection has the scripts beside this file, a source tree above it.
 BPF_PATH=${BPF_PATH:-$SESSION_SH:$SESSION_SH/..}
@@ -139,15 +140,31 @@ session_left() {
 	done >&2
 }
 
+# bpftrace 0.17 forgets a Ctrl-C that does not interrupt its epoll_wait(). Told again, it
+# must not be at its end already: then it would leave out what it has to say.
+session_remind() {
+	local script state
+
+	for script in "$@"; do
+		[ -n "${PID[$script]}" ] || continue
+		read -r _ _ state _ <"/proc/${PID[$script]}/stat" 2>/dev/null
+		[ "$state" = S ] || continue
+		grep -q "\"DONE $script" "$TMP/$script.json" || kill -INT "${PID[$script]}"
+	done
+}
+
 # Ctrl-C for all of them, and wait until their streams have ended.
 session_stop() {
-	local script left=$# status=0
+	local script left=$# status=0 tries=$((LIMIT / REMIND))
 
 	for script in "$@"; do
 		kill -INT "${PID[$script]}" 2>/dev/null
 	done
 	while [ "$left" -gt 0 ]; do
-		if ! read -r -t "$LIMIT" -u "$ENDED" script; then
+		if ! read -r -t "$REMIND" -u "$ENDED" script; then
+			session_remind "$@"
+			tries=$((tries - 1))
+			[ $tries -gt 0 ] && continue
 			session_left
 			return 1
 		fi

@@ -79,7 +79,7 @@ def choose_scenario(name):
     if name in known:
         return known[name]
     if name.startswith(names.SHORT):
-        return Scenario(name.replace("|", "+"), ("notifier_latency", "fault_latency", "timeline"), "")
+        return Scenario(name.replace("|", "+"), ("notifier_latency", "timeline", "timeline_device"), "")
     raise Stop(f"SCENARIO={name} is unknown",
                f"use {', '.join(known)}, or a schedule such as race.read+munmap@anon:populate.begin")
 
