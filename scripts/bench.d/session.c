@@ -227,10 +227,16 @@ static void write_each(struct worker *w)
 		     w->device->write(&w->mirror, w->mem + at, w->buf + at, page));
 }
 
-/* The device writes to memory that is not there: all at once, then page by page. */
+/*
+ * The device reads memory that is there, then writes to memory that is not: all at once,
+ * and page by page.
+ */
 static void session_fault(struct worker *w)
 {
 	begin(w, w->length);
+	spoil(w->buf, w->length);
+	timed(w, "fault_cold", read_all);
+	compare(w);
 	drop(w);
 	timed(w, "fault_whole", write_all);
 	compare(w);
