@@ -79,7 +79,7 @@ def measure(given, directory):
     jobs = [(HONEST, " ".join(sorted(set(tests.values()))))] + list(tests.items())
     with ThreadPoolExecutor(given.jobs) as pool, lanes.ended_with(pool):
         pending = [pool.submit(one_run, given, mode, globs, given.out / mode) for mode, globs in jobs]
-        runs = dict(zip((mode for mode, _ in jobs), (future.result() for future in pending)))
+        runs = dict(zip((mode for mode, _ in jobs), map(lanes.result, pending)))
     honest = {result.name for result in runs[HONEST].failures()}
     if honest:
         say(f"{len(honest)} schedules fail on the module as it is, and are left out")

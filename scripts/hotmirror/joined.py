@@ -187,7 +187,7 @@ def run(argv, programs, out):
                 with lanes.ended_with(pool):
                     for future in [pool.submit(_guest, index, argv, out, joiner)
                                    for index in range(len(guests))]:
-                        future.result()
+                        lanes.result(future)
             except KeyboardInterrupt:
                 say("interrupted")
         _join_files(out, guests)

@@ -2,14 +2,18 @@
 """Commands that run side by side: who said what, and an end for all of them."""
 
 import contextlib
+import signal
 import subprocess
 import threading
+from concurrent.futures import wait
 
 from . import host
 from .say import label
 
 NEED_MB = 6 << 10              # two guests, of which each touches 1 to 2 GiB, and what builds for them
 END_SECONDS = 15               # a guest is ended within ten
+LOOK_SECONDS = 1
+INTERRUPTED = (130, -signal.SIGINT)
 
 _running, _ended, _lock = set(), threading.Event(), threading.Lock()
 
@@ -36,7 +40,17 @@ def run(command, name, output=None, take=None, cwd=None):
         labels.join()
     with _lock:
         _running.discard(process)
+        if process.returncode in INTERRUPTED:       # it may have been told before we are
+            _ended.set()
     return process.returncode
+
+
+def result(future):
+    """What came of it. A signal that comes just before a wait begins does not end the wait:
+    Python has noted it, and acts when it runs again, which therefore it does now and then."""
+    while not wait([future], LOOK_SECONDS).done:
+        pass
+    return future.result()
 
 
 def _end_all(asked):

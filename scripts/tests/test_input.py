@@ -208,6 +208,7 @@ def broken_allow_file():
         for name in ("Makefile", "ending.c", "ending_short.sh", "ending_status.sh", "ending_left.sh"):
             (path / name).write_bytes((HERE / "endings" / name).read_bytes())
             (path / name).chmod(0o755)
+        (path / "told.h").write_bytes((HERE / "told.h").read_bytes())
         (path / "kmsg-allowed").write_text("everything is fine\n")
         refused(kselftest("--collection", str(path), *ENDINGS[2:], "--out", str(path / "o")),
                 r"kmsg-allowed:1: not 'test glob")

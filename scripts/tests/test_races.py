@@ -253,9 +253,9 @@ def interruption_ends_all_lanes():
               "from hotmirror import lanes, say\n"
               "def go():\n"
               "    with ThreadPoolExecutor(2) as pool, lanes.ended_with(pool):\n"
-              "        runs = [pool.submit(lanes.run, ['sh', '-c', 'echo $$; exec sleep 1000'], str(n),\n"
+              "        runs = [pool.submit(lanes.run, ['sh', '-c', 'echo $$; exec sleep 100'], str(n),\n"
               "                            None, lambda line: print(line, end='', flush=True)) for n in range(3)]\n"
-              "        return [run.result() for run in runs]\n"
+              "        return [lanes.result(run) for run in runs]\n"
               "say.main(go)\n")
     for number, send in ((signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)):
         with subprocess.Popen([sys.executable, "-c", script, str(SCRIPTS)], stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../told.h"
+#include "told.h"
 
 #define PROVOKE		"/sys/module/hotmirror_provoke/parameters/now"
 #define PORT_DRIVER	"/sys/bus/virtio/drivers/virtio_console/"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../told.h"
+#include "told.h"
 
 static const char * const memories[] = { "anon", "thp", "dax-pte" };
 
