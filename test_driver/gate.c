@@ -15,11 +15,13 @@
 #include <linux/slab.h>
 #include "compat.h"
 #include "gate.h"
+#include "trace.h"
 
 /* Who stands at a gate; on his stack. */
 struct hotmirror_gate_waiter {
 	struct hotmirror_file *file;
 	bool go;			/* under the gate's lock */
+	u64 since_ns;
 };
 
 static bool hotmirror_gate_is_worker(u32 nr)
@@ -143,7 +145,8 @@ static void hotmirror_gate_arrive(struct hotmirror_gate_file *gate,
 {
 	gate->waiter = waiter;
 	gate->status.state = HOTMIRROR_GATE_HELD;
-	gate->status.arrived_ns = ktime_get_ns();
+	waiter->since_ns = ktime_get_ns();
+	gate->status.arrived_ns = waiter->since_ns;
 	put_pid(gate->who);
 	gate->who = get_pid(task_pid(current));
 }
@@ -168,17 +171,22 @@ static void hotmirror_gate_stand(struct hotmirror_gate_file *gate,
 				 struct hotmirror_gate_waiter *waiter,
 				 unsigned long limit)
 {
+	bool gave_up;
 	long left;
 
 	wake_up_all(&gate->wait);	/* who polls */
 	left = hotmirror_gate_sleep(gate, waiter, limit);
 	spin_lock(&gate->lock);
-	if (!waiter->go) {
+	gave_up = !waiter->go;
+	if (gave_up) {
 		gate->status.timeouts += !left;
 		gate->status.killed += left < 0;
 		hotmirror_gate_let_go(gate);
 	}
 	spin_unlock(&gate->lock);
+	trace_hotmirror_gate(gate->inst ? gate->inst->id : U32_MAX, gate->nr,
+			     gave_up && !left, gave_up && left < 0,
+			     ktime_get_ns() - waiter->since_ns);
 }
 
 /**

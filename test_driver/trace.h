@@ -148,6 +148,29 @@ TRACE_EVENT(hotmirror_unplug,
 		  __entry->id, __entry->state, __entry->duration_ns)
 );
 
+/* Somebody stood at a gate; id is ~0 at the entry of a core function, which is gate 0. */
+TRACE_EVENT(hotmirror_gate,
+	TP_PROTO(u32 id, u32 gate, bool timeout, bool killed, u64 duration_ns),
+	TP_ARGS(id, gate, timeout, killed, duration_ns),
+	TP_STRUCT__entry(
+		__field(u32, id)
+		__field(u32, gate)
+		__field(u32, timeout)
+		__field(u32, killed)
+		__field(u64, duration_ns)
+	),
+	TP_fast_assign(
+		__entry->id = id;
+		__entry->gate = gate;
+		__entry->timeout = timeout;
+		__entry->killed = killed;
+		__entry->duration_ns = duration_ns;
+	),
+	TP_printk("id=%u gate=%u timeout=%u killed=%u duration_ns=%llu",
+		  __entry->id, __entry->gate, __entry->timeout, __entry->killed,
+		  __entry->duration_ns)
+);
+
 #endif /* _HOTMIRROR_TRACE_H */
 
 #undef TRACE_INCLUDE_PATH

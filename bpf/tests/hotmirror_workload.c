@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "dev.h"
+#include "gate.h"
 #include "mem.h"
 #include "task.h"
 #include "uffd.h"
@@ -31,6 +32,7 @@
 #define REGION_PAGES	64
 #define HOLD_NS		50000000ULL
 #define GO_LIMIT_MS	300000
+#define STORM_LIMIT_MS	100000
 
 /* enum mmu_notifier_event of the kernel, 6.1 to 7.3. */
 enum event {
@@ -50,7 +52,13 @@ struct tally {
 	unsigned long held;
 	__u64 held_min_ns;	/* from the fault message to the resolving copy */
 	__u64 held_max_ns;	/* from before the access to after it */
+	unsigned long gated;
+	__u64 gated_min_ns;	/* from when it stood there to its release */
+	__u64 gated_max_ns;	/* from before the access to after it */
 };
+
+/* --storm: this often, and one access stands at a gate before. */
+static unsigned long storm_times;
 
 struct target {
 	struct tally *tally;
@@ -233,6 +241,51 @@ static int held_read(struct target *t, char *p)
 	return ret;
 }
 
+static bool has_storm(void)
+{
+	return storm_times;
+}
+
+/* A device read that stands at a gate for HOLD_NS. */
+static int gated_read(struct target *t, char *p)
+{
+	struct access access = { t, p };
+	struct tally *tally = t->tally;
+	int gate = hm_gate_open(t->fd, HOTMIRROR_GATE_ACCESS_BEGIN, 0);
+	struct hm_async reader;
+	__u64 begin, stands;
+	long ret = -1;
+
+	errno = -gate;
+	if (check(gate >= 0, "gate") || check(!hm_gate_arm_tid(gate, 0), "arm"))
+		return -1;
+	begin = now_ns();
+	if (check(!hm_async_start(&reader, access_main, &access), "thread") ||
+	    check(!hm_gate_wait(gate, HM_LIMIT_MS), "wait for the gate"))
+		return -1;
+	stands = now_ns();
+	hold_until(stands + HOLD_NS);
+	tally->gated_min_ns = now_ns() - stands;
+	if (check(!hm_gate_release(gate), "release") ||
+	    check(!hm_async_join(&reader, HM_LIMIT_MS, &ret), "the gated access"))
+		return -1;
+	tally->gated_max_ns = now_ns() - begin;
+	tally->gated++;
+	close(gate);
+	return ret;
+}
+
+/* More events than a buffer of bpftrace's default size holds. */
+static int storm(struct target *t, char *p)
+{
+	for (unsigned long i = 0; i < storm_times; i++)
+		if (check(!mprotect(p, t->page, i % 2 ? PROT_READ | PROT_WRITE : PROT_READ),
+			  "mprotect"))
+			return -1;
+	t->tally->events[PROTECTION_VMA] += storm_times;
+	return 0;
+}
+
 /*
  * What each step shows to a mirror of its pages. A page is touched by the CPU and
  * then by the device before its step, unless the step wants it missing.
@@ -264,6 +317,9 @@ static const struct step {
 	  .pages = 1, .missing = true, .faults = 2, .events = { [CLEAR] = 1 } },
 	{ .name = "held_read", .run = held_read, .times = 1, .pages = 1,
 	  .missing = true, .faults = 1 },
+	{ .name = "gated_read", .run = gated_read, .possible = has_storm, .times = 1,
+	  .pages = 1 },
+	{ .name = "storm", .run = storm, .possible = has_storm, .times = 1, .pages = 1 },
 	/* The old place is cleared by the move and unmapped after it. */
 	{ .name = "mremap", .run = remap, .times = 1, .pages = 1,
 	  .events = { [UNMAP] = 2 } },
@@ -389,7 +445,10 @@ static void report_expected(const struct tally *tally)
 	number("faults", tally->faults, ",");
 	number("held", tally->held, ",");
 	number("held_min_ns", tally->held_min_ns, ",");
-	number("held_max_ns", tally->held_max_ns, ",\"events\":{");
+	number("held_max_ns", tally->held_max_ns, ",");
+	number("gated", tally->gated, ",");
+	number("gated_min_ns", tally->gated_min_ns, ",");
+	number("gated_max_ns", tally->gated_max_ns, ",\"events\":{");
 	for (int e = 0; e < NR_EVENTS; e++) {
 		if (!tally->events[e])
 			continue;
@@ -440,6 +499,8 @@ static int run(void)
 	fflush(stdout);
 	await_go();
 	must("target", hm_child_tell(&child, 0));
+	if (storm_times)
+		must("storm", hm_poll(child.pidfd, POLLIN, STORM_LIMIT_MS));
 	must("target", hm_child_wait(&child, &status));
 	if (status)
 		die("target failed", -ECHILD);
@@ -451,13 +512,17 @@ static int run(void)
 
 int main(int argc, char **argv)
 {
-	if (argc > 1) {
-		bool help = !strcmp(argv[1], "--help");
+	bool help = argc == 2 && !strcmp(argv[1], "--help");
 
+	if (argc == 3 && !strcmp(argv[1], "--storm"))
+		storm_times = strtoul(argv[2], NULL, 10);
+	if (argc > 1 && !storm_times) {
 		fprintf(help ? stdout : stderr,
-			"usage: hotmirror_workload < go-line\n"
+			"usage: hotmirror_workload [--storm N] < go-line\n"
 			"Prints TARGET <pid> <start> <end> <id>, waits for a line, does its\n"
 			"operations on an instance of test_hotmirror, prints REPORT <json>.\n"
+			"--storm N: an access stands at a gate, too, and a page changes its\n"
+			"protection N times.\n"
 			"Exit: 0 done, 1 failed, 2 usage, 4 no usable device memory.\n");
 		return help ? 0 : 2;
 	}

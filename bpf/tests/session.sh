@@ -22,8 +22,12 @@
 # HOTMIRROR_BPFTRACE	another bpftrace than the one in PATH
 # BPF_PATH		directories to look for NAME.bt in, with : between
 # LIMIT			seconds that any wait may take
+# BPFTRACE_PERF_RB_PAGES	as bpftrace has it; large for timeline*, if not told
 
 LIMIT=${LIMIT:-120}
+DRAIN_LIMIT=60
+# What a script that prints every event may keep in memory until it is read.
+BUFFER_BYTES=$((64 << 20))
 REMIND=5		# seconds until a script is told to end once more
 SESSION_SH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # An installed collection has the scripts beside this file, a source tree above it.
@@ -31,7 +35,7 @@ BPF_PATH=${BPF_PATH:-$SESSION_SH:$SESSION_SH/..}
 SESSION_ERROR=
 
 # shellcheck disable=SC2034	# STATUS and READY_MS are for the caller
-declare -A PID FD MISSED STATUS READY_MS
+declare -A PID MISSED STATUS READY_MS
 
 session_bpftrace() {
 	echo "${HOTMIRROR_BPFTRACE:-bpftrace}"
@@ -46,10 +50,14 @@ session_path() {
 	return 1
 }
 
-# Each stream's reader tells here when the stream is over.
+# What nobody ever writes to: a pause without a process.
 session_begin() {
-	mkfifo "$TMP/ended"
-	exec {ENDED}<>"$TMP/ended"
+	mkfifo "$TMP/never"
+	exec {NEVER}<>"$TMP/never"
+}
+
+session_pause() {
+	read -r -t 0.05 -u "$NEVER" || :
 }
 
 # No process is started to read the clock.
@@ -59,45 +67,61 @@ session_ms() {
 	echo $((us / 1000))
 }
 
-# Start a script; its stream is a fifo until READY was seen, then $TMP/$1.json.
+# Pages for each CPU's buffer, a power of two.
+session_pages() {
+	local share cpus=0 pages=64 line
+
+	while read -r line; do
+		case $line in processor*) cpus=$((cpus + 1)) ;; esac
+	done </proc/cpuinfo
+	share=$((BUFFER_BYTES / 4096 / (cpus > 0 ? cpus : 1)))
+	while [ $((pages * 2)) -le $share ]; do
+		pages=$((pages * 2))
+	done
+	echo $pages
+}
+
+# Start a script. It writes to a file: a reader at a pipe costs a switch for each line.
 session_start() {
-	local script=$1 path fd
+	local script=$1 path
 
 	shift
 	if ! path=$(session_path "$script"); then
 		SESSION_ERROR="$script.bt is not in $BPF_PATH"
 		return 1
 	fi
-	mkfifo "$TMP/$script.fifo"
+	case $script in
+	timeline*) local -x BPFTRACE_PERF_RB_PAGES=${BPFTRACE_PERF_RB_PAGES:-$(session_pages)} ;;
+	esac
 	READY_MS[$script]=-$(session_ms)
-	"$(session_bpftrace)" -f json "$path" "$@" \
-		>"$TMP/$script.fifo" 2>"$TMP/$script.err" {ENDED}>&- &
+	"$(session_bpftrace)" -f json "$path" "$@" >"$TMP/$script.json" 2>"$TMP/$script.err" &
 	PID[$script]=$!
-	exec {fd}<"$TMP/$script.fifo"
-	rm "$TMP/$script.fifo"
-	FD[$script]=$fd
 }
 
-# Read the stream up to READY, leave the rest to a reader in the background.
-session_ready() {
-	local script=$1 line fd=${FD[$1]} status
+session_runs() {
+	kill -0 "${PID[$1]}" 2>/dev/null
+}
 
-	while IFS= read -r -t "$LIMIT" -u "$fd" line || { status=$?; false; }; do
-		printf '%s\n' "$line" >>"$TMP/$script.json"
-		case $line in
+# Wait until READY is in the stream.
+session_ready() {
+	local script=$1 deadline=$((SECONDS + LIMIT)) runs=1 stream
+
+	while [ $runs = 1 ] && [ $SECONDS -lt $deadline ]; do
+		session_runs "$script" || runs=0
+		stream=
+		[ ! -s "$TMP/$script.json" ] || read -r -d '' -N 4096 stream <"$TMP/$script.json"
+		case $stream in
 		*'"READY '*)
-			{ cat <&"$fd" >>"$TMP/$script.json"; echo "$script" >&"$ENDED"; } &
-			exec {fd}<&-
 			READY_MS[$script]=$((READY_MS[$script] + $(session_ms)))
 			return
 			;;
 		esac
+		session_pause
 	done
-	SESSION_ERROR="$script.bt ended before it was READY"
-	[ "$status" -gt 128 ] && SESSION_ERROR="$script.bt did not get READY within $LIMIT s"
+	SESSION_ERROR="$script.bt did not get READY within $LIMIT s"
+	[ $runs = 1 ] || SESSION_ERROR="$script.bt ended before it was READY"
 	[ -s "$TMP/$script.err" ] && SESSION_ERROR+=": $(tail -n 1 "$TMP/$script.err")"
 	kill -KILL "${PID[$script]}" 2>/dev/null
-	exec {fd}<&-
 	unset "PID[$script]"
 	return 1
 }
@@ -123,6 +147,23 @@ session_missed() {
 			SESSION_ERROR="no recursion_misses in /proc/${PID[$script]}/fdinfo of $script"
 			return 1
 		fi
+	done
+}
+
+# Wait until a script has read all that it was told: it sleeps in epoll, at two looks.
+# At Ctrl-C bpftrace drops without a word what is still in its buffers. It never sleeps
+# where events never cease; then those of the last second are lost.
+session_drained() {
+	local seen=0 wchan
+
+	while [ $seen -lt 2 ] && [ $SECONDS -lt "$2" ] && session_runs "$1"; do
+		wchan=
+		IFS= read -r -d '' wchan 2>/dev/null <"/proc/${PID[$1]}/wchan"
+		case $wchan in
+		*poll*) seen=$((seen + 1)) ;;
+		*) seen=0 ;;
+		esac
+		session_pause
 	done
 }
 
@@ -153,22 +194,37 @@ session_remind() {
 	done
 }
 
-# Ctrl-C for all of them, and wait until their streams have ended.
-session_stop() {
-	local script left=$# status=0 tries=$((LIMIT / REMIND))
+# Until it has ended, at most until the time given; the others are reminded, too.
+session_ended() {
+	local script=$1 deadline=$2 remind=$((SECONDS + REMIND))
 
+	shift 2
+	while session_runs "$script"; do
+		[ $SECONDS -lt "$deadline" ] || return 1
+		if [ $SECONDS -ge $remind ]; then
+			session_remind "$script" "$@"
+			remind=$((SECONDS + REMIND))
+		fi
+		session_pause
+	done
+}
+
+# Ctrl-C for all of them, and wait until they have ended.
+session_stop() {
+	local script status=0 deadline=$((SECONDS + DRAIN_LIMIT))
+
+	for script in "$@"; do
+		session_drained "$script" $deadline
+	done
 	for script in "$@"; do
 		kill -INT "${PID[$script]}" 2>/dev/null
 	done
-	while [ "$left" -gt 0 ]; do
-		if ! read -r -t "$REMIND" -u "$ENDED" script; then
-			session_remind "$@"
-			tries=$((tries - 1))
-			[ $tries -gt 0 ] && continue
+	deadline=$((SECONDS + LIMIT))
+	for script in "$@"; do
+		if ! session_ended "$script" $deadline "$@"; then
 			session_left
 			return 1
 		fi
-		left=$((left - 1))
 		wait "${PID[$script]}"
 		STATUS[$script]=$?
 		[ "${STATUS[$script]}" = 0 ] || status=1

@@ -96,9 +96,12 @@ struct session {
 	unsigned int mib;
 	unsigned int max_workers;
 	bool huge;
-	bool extra;		/* repeated as often as the second argument says */
+	enum {
+		EVERY_ROUND,
+		EXTRA_ROUND,	/* repeated as often as the second argument says */
+		NAMED,		/* the same, and only if asked for by its name */
+	} when;
 	const struct device *devices[3];
-	bool named;		/* only if it is asked for by its name */
 };
 
 extern const struct session sessions[];

@@ -140,12 +140,20 @@ static int run_devices(const struct session *session, unsigned int workers,
 	return 0;
 }
 
+static bool wanted(const struct session *s, bool extra, const char *only)
+{
+	if (only && strcmp(only, s->name))
+		return false;
+	if (s->when == NAMED)
+		return extra && only;
+	return extra == (s->when == EXTRA_ROUND);
+}
+
 static int run_round(unsigned int round, bool extra, const char *only)
 {
 	for (unsigned int i = 0; i < nr_sessions; i++)
 		for (unsigned int n = 1; n <= sessions[i].max_workers; n++)
-			if (sessions[i].extra == extra &&
-			    (only ? !strcmp(only, sessions[i].name) : !sessions[i].named) &&
+			if (wanted(&sessions[i], extra, only) &&
 			    run_devices(&sessions[i], n, round))
 				return 1;
 	return 0;

@@ -227,10 +227,16 @@ static void write_each(struct worker *w)
 		     w->device->write(&w->mirror, w->mem + at, w->buf + at, page));
 }
 
-/* The device writes to memory that is not there: all at once, then page by page. */
+/*
+ * The device reads memory that is there, then writes to memory that is not: all at once,
+ * and page by page.
+ */
 static void session_fault(struct worker *w)
 {
 	begin(w, w->length);
+	spoil(w->buf, w->length);
+	timed(w, "fault_cold", read_all);
+	compare(w);
 	drop(w);
 	timed(w, "fault_whole", write_all);
 	compare(w);
@@ -245,22 +251,22 @@ static void session_fault(struct worker *w)
 #define OURS	{ &hotmirror_device }
 
 const struct session sessions[] = {
-	{ "access", session_access, 64, 2, false, false, BOTH },
-	{ "snapshot", session_snapshot, 256, 2, false, false, BOTH },
-	{ "migrate_4k", session_migrate, 64, 2, false, false, BOTH },
-	{ "migrate_2m", session_migrate, 64, 2, true, false, BOTH },
-	{ "invalidate", session_invalidate, 256, 2, false, false, ALL },
-	{ "weigh", session_weigh, 512, 1, false, true, ALL },
-	{ "growth", session_growth, 16, 1, false, true, OURS },
-	{ "growth", session_growth, 64, 1, false, true, OURS },
-	{ "growth", session_growth, 256, 1, false, true, OURS },
-	{ "growth", session_growth, 1024, 1, false, true, OURS },
-	{ "growth_invalidate", session_growth_invalidate, 16, 1, false, true, OURS },
-	{ "growth_invalidate", session_growth_invalidate, 64, 1, false, true, OURS },
-	{ "growth_invalidate", session_growth_invalidate, 256, 1, false, true, OURS },
-	{ "growth_invalidate", session_growth_invalidate, 1024, 1, false, true, OURS },
-	{ "fault", session_fault, 16, 1, false, true, OURS, true },
-	{ "migrate_ours", session_migrate, 16, 1, false, true, OURS, true },
+	{ "access", session_access, 64, 2, false, EVERY_ROUND, BOTH },
+	{ "snapshot", session_snapshot, 256, 2, false, EVERY_ROUND, BOTH },
+	{ "migrate_4k", session_migrate, 64, 2, false, EVERY_ROUND, BOTH },
+	{ "migrate_2m", session_migrate, 64, 2, true, EVERY_ROUND, BOTH },
+	{ "invalidate", session_invalidate, 256, 2, false, EVERY_ROUND, ALL },
+	{ "weigh", session_weigh, 512, 1, false, EXTRA_ROUND, ALL },
+	{ "growth", session_growth, 16, 1, false, EXTRA_ROUND, OURS },
+	{ "growth", session_growth, 64, 1, false, EXTRA_ROUND, OURS },
+	{ "growth", session_growth, 256, 1, false, EXTRA_ROUND, OURS },
+	{ "growth", session_growth, 1024, 1, false, EXTRA_ROUND, OURS },
+	{ "growth_invalidate", session_growth_invalidate, 16, 1, false, EXTRA_ROUND, OURS },
+	{ "growth_invalidate", session_growth_invalidate, 64, 1, false, EXTRA_ROUND, OURS },
+	{ "growth_invalidate", session_growth_invalidate, 256, 1, false, EXTRA_ROUND, OURS },
+	{ "growth_invalidate", session_growth_invalidate, 1024, 1, false, EXTRA_ROUND, OURS },
+	{ "fault", session_fault, 16, 1, false, NAMED, OURS },
+	{ "migrate_ours", session_migrate, 16, 1, false, NAMED, OURS },
 };
 
 const unsigned int nr_sessions = sizeof(sessions) / sizeof(sessions[0]);

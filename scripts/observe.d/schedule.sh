@@ -3,15 +3,15 @@
 #
 # A scenario of schedules: run hotmirror_race again and again for a while.
 #
-#	schedule.sh SECONDS hotmirror_race [ARGUMENT]...
+#	schedule.sh NAME SECONDS hotmirror_race [ARGUMENT]...
 #
 # What it prints goes to stderr; at the end stdout gets what was done, as JSON. Exit
 # status: 0 no run failed; 1 one did; 4 not one could run (they say why).
 
-END=$((SECONDS + $1))
-shift
+NAME=$1
+END=$((SECONDS + $2))
+shift 2
 RUNS=0 FAILED=0 SKIPPED=0
-PROGRAM=$1
 INTERRUPTED=false
 trap 'INTERRUPTED=true; kill -TERM "$CHILD" 2>/dev/null' INT TERM
 
@@ -28,6 +28,6 @@ while [ $SECONDS -lt $END ] && ! $INTERRUPTED; do
 	[ $SKIPPED = 0 ] || break
 done
 printf '{"scenario":"%s","did":{"runs":%d,"failed":%d},"interrupted":%s}\n' \
-	"${PROGRAM##*/}" $RUNS $FAILED $INTERRUPTED
+	"$NAME" $RUNS $FAILED $INTERRUPTED
 [ $SKIPPED = 0 ] || exit 4
 [ $FAILED = 0 ]

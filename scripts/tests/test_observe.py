@@ -177,6 +177,30 @@ def live_machine():
 
 
 @case
+def scenario_from_make_to_the_files():
+    """What the scenario did, what the driver counted and what the script saw agree; nothing is in doubt."""
+    keep = {key: value for key, value in os.environ.items() if key not in VARIABLES}
+    with scratch() as path:
+        done = subprocess.run(["make", "-s", "-C", str(build.TOP), "observe", "SCENARIO=uffd", "SCRIPTS=fault_lat",
+                               "DURATION=6", f"OUT={path}/o"], check=False, env=keep, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        equal(0, done.returncode, f"exit status of\n{done.stderr}")
+        raw = path / "o/raw"
+        session = json.loads((raw / "session.json").read_text())
+        did = json.loads((raw / "workload.json").read_text())
+        doubts = observe.doubts(session, raw)
+        waits = [json.loads(line)["data"]["@uffd_ns"] for line in (raw / "fault_latency.json").open()
+                 if '"@uffd_ns"' in line]
+    equal(("uffd", 0, "", []), (session["scenario"], session["status"], session["note"],
+                                doubts), "the session")
+    check(6e9 <= session["end_ns"] - session["begin_ns"] <= 60e9, f"a span of {session}")
+    check(set(session["threads"].values()) == {"main", "device-reader"}, session["threads"])
+    faults = sum(count for name, count in did["did"].items() if name.startswith("faults_"))
+    seen = sum(bucket["count"] for bucket in waits[0]["get_user_pages_remote"])
+    equal((faults, faults), (did["driver"]["faults"], seen), "faults of the driver, waits that the script saw")
+
+
+@case
 def interrupted_scenario():
     """Ctrl-C while a guest is observed: its workload ends, what was seen comes out."""
     with scratch() as path:
