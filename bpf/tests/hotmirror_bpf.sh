@@ -217,6 +217,8 @@ test_wrong_numbers() {
 		fault_latency @calls
 		fault_latency @own_total_ns
 		fault_latency @uffd_total_ns
+		fault_latency @fault_ns
+		fault_latency @walk_total_ns
 		device_events @invalidations
 		device_events @cleared
 		device_events @fault_total_ns

@@ -28,7 +28,8 @@ def filled:
 	{ notifier_latency: ["@invalidations", "@callback_ns", "@callback_total_ns",
 			     "@span_ns"],
 	  fault_latency: ["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
-			  "@uffd_total_ns"],
+			  "@uffd_total_ns", "@faults", "@fault_ns", "@fault_total_ns",
+			  "@restarts", "@walk_ns", "@walk_total_ns"],
 	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults",
 			  "@fault_ns", "@fault_total_ns", "@populates", "@populate_ns",
 			  "@populate_retries", "@migrated", "@migrate_ns", "@unplug_ns"]
@@ -80,6 +81,15 @@ def fault_latency($m; $e; $d; $t):
 	  between("userfaultfd wait, ns"; $wait; $e.held_min_ns; $e.held_max_ns),
 	  between("faults without the wait, ns"; $m["@own_total_ns"][$path] // 0; 1;
 		  $d.fault_ns - $wait),
+	  same("@faults"; $m["@faults"]; {($path): $e.faults}),
+	  same("entries of @fault_ns"; $m["@fault_ns"] | map_values(entries);
+	       {($path): $e.faults}),
+	  # A wait drops the lock, and the fault is taken up anew.
+	  same("@restarts"; $m["@restarts"]; {($path): $e.held}),
+	  same("@busy"; $m["@busy"] // {}; {}),
+	  same("entries of @walk_ns"; $m["@walk_ns"] | map_values(entries); $m["@calls"]),
+	  same("walks and faults, ns"; $m["@walk_total_ns"][$path] + $m["@fault_total_ns"][$path];
+	       $m["@own_total_ns"][$path]),
 	  # One walk for each access that populated, one more for each fault or retry.
 	  same("@calls of hmm_range_fault"; $m["@calls"].hmm_range_fault;
 	       $d.populates + $d.faults + $d.retries);

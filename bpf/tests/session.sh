@@ -54,6 +54,7 @@ session_path() {
 session_begin() {
 	mkfifo "$TMP/never"
 	exec {NEVER}<>"$TMP/never"
+	rm "$TMP/never"
 }
 
 session_pause() {
