@@ -94,8 +94,8 @@ session_start() {
 	case $script in
 	timeline*)
 		local -x BPFTRACE_PERF_RB_PAGES=${BPFTRACE_PERF_RB_PAGES:-$(session_pages)}
-		# One setting, by the name of 0.17 and by that of 0.23.
-		local -x BPFTRACE_MAP_KEYS_MAX=65536 BPFTRACE_MAX_MAP_KEYS=65536
+		# Not by the name that 0.17 knows: it would never end.
+		local -x BPFTRACE_MAX_MAP_KEYS=65536
 		;;
 	esac
 	READY_MS[$script]=-$(session_ms)
