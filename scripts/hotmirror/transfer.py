@@ -62,6 +62,8 @@ def unpack(tar, directory):
                     data = raw.read(member.size)
                     (directory / name).write_bytes(data)
                     found[name] = len(data)
+                    if len(data) < member.size:
+                        return f"{name} is cut off after {len(data)} of {member.size} bytes"
         except (tarfile.TarError, EOFError) as error:
             why = f": {error}"
         except OSError as error:

@@ -26,11 +26,12 @@ fi
 
 send() {
 	cd "$OUT" || exit 2
-	rm -f ended manifest
+	# Whatever else a session that was killed has left: a pipe would be waited for.
+	find . -maxdepth 1 ! -type f ! -name . -exec rm -rf {} +
+	rm -f manifest
 	wc -c -- * | sed '/ total$/d' >/tmp/manifest
-	mv /tmp/manifest manifest
-	tar --exclude=manifest -cf /tmp/observation.tar -- *
-	tar -rf /tmp/observation.tar manifest
+	tar -cf /tmp/observation.tar -- *
+	tar -rf /tmp/observation.tar -C /tmp manifest
 	cat /tmp/observation.tar >&9 && touch "$SENT"
 }
 

@@ -208,7 +208,7 @@ def interrupted_scenario():
         keep = {key: value for key, value in os.environ.items() if key not in VARIABLES}
         observer = subprocess.Popen([str(SCRIPTS / "observe"), "--scripts", "fault_latency", "--duration", "600",
                                      "--out", str(out), "uffd"], env=keep, stdin=subprocess.DEVNULL,
-                                    stderr=subprocess.PIPE, text=True)
+                                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         said = []
         for line in observer.stderr:
             said.append(line)
