@@ -94,7 +94,7 @@ session_start() {
 	case $script in
 	timeline*)
 		local -x BPFTRACE_PERF_RB_PAGES=${BPFTRACE_PERF_RB_PAGES:-$(session_pages)}
-		# Not by the name that 0.17 knows: it would never end.
+		# Not by the name that 0.17 knows: with it a session did not end.
 		local -x BPFTRACE_MAX_MAP_KEYS=65536
 		;;
 	esac
