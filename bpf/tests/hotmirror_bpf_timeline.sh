@@ -167,7 +167,7 @@ test_sums() {
 		{"type": "printf", "data": "900 100 7 0 storm start=0x2000\n"}
 		{"type": "printf", "data": "900 100 7 0 walk star
 		{"type": "lost_events", "data": {"events": 5}}
-		{"type": "map", "data": {"@events": {"0": 4, "1": 3}}}
+		{"type": "map", "data": {"@events": {"0,7": 4, "1,7": 3}}}
 	END
 	)
 	ktap_print_msg "$sums"

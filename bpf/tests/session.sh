@@ -92,7 +92,11 @@ session_start() {
 		return 1
 	fi
 	case $script in
-	timeline*) local -x BPFTRACE_PERF_RB_PAGES=${BPFTRACE_PERF_RB_PAGES:-$(session_pages)} ;;
+	timeline*)
+		local -x BPFTRACE_PERF_RB_PAGES=${BPFTRACE_PERF_RB_PAGES:-$(session_pages)}
+		# Not by the name that 0.17 knows: with it a session did not end.
+		local -x BPFTRACE_MAX_MAP_KEYS=65536
+		;;
 	esac
 	READY_MS[$script]=-$(session_ms)
 	"$(session_bpftrace)" -f json "$path" "$@" >"$TMP/$script.json" 2>"$TMP/$script.err" &

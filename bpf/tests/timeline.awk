@@ -85,7 +85,7 @@ $2 == "\"lost_events\"," {
 	next
 }
 
-# {"second": events, ...}
+# {"cpu,second": events, ...}
 $2 == "\"map\"," && $4 == "{\"@events\":" {
 	for (i = 6; i <= NF; i += 2)
 		counted += $i + 0

@@ -17,7 +17,7 @@ def losses:
 	[ if .mark.READY == 1 then empty else "the stream has no READY" end,
 	  if .mark.DONE == 1 then empty else "the stream has no DONE: cut off" end,
 	  (.lost | select(. > 0) | "\(.) events lost by the output buffer"),
-	  (select(.printed != .counted) | "\(.printed) of \(.counted) events in the stream"),
+	  (select(.printed < .counted) | "\(.printed) of \(.counted) events in the stream"),
 	  (.strange | select(. > 0) | "\(.) lines of no known form"),
 	  ($missed | select(. > 0) | "\(.) events missed by a busy program") ];
 

@@ -24,6 +24,7 @@ MAX_LINES = 600
 SHOWN = 25                     # complaints of one check that are printed
 OLDEST_PYTHON = (3, 11)
 SOURCES = (".c", ".h", ".py", ".sh", ".bt", ".jq", ".mk")
+PICTURES = (".png",)
 # Files whose format has no place for a licence line, or that are shown as they are.
 NO_SPDX = ("*.md", "*.json", "config", "settings", "*/config", "*/settings", "COPYING", "LICENSES/*")
 # What Debian's sparse does not know of the headers of 7.3; it needs neither to judge us.
@@ -102,7 +103,7 @@ def bench(contents):
 
 
 def worktree():
-    """What git has or would add, as it is now."""
+    """What git has or would add, as it is now; pictures are nobody's text."""
     command = ["git", "-C", str(build.TOP), "ls-files", "-z", "--cached", "--others",
                "--exclude-standard"]
     try:
@@ -110,7 +111,8 @@ def worktree():
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
         raise Stop(f"{build.TOP} is not a git work tree, or git is missing",
                    "run scripts/lint in a clone") from error
-    names = [name for name in listed.split("\0") if name and (build.TOP / name).is_file()]
+    names = [name for name in listed.split("\0")
+             if name and not name.endswith(PICTURES) and (build.TOP / name).is_file()]
     return {name: (build.TOP / name).read_bytes() for name in names}
 
 

@@ -5,7 +5,7 @@ import json
 from html import escape
 
 from . import build, observation
-from .observation_text import count, duration, facts, hist_row, top_entries, value, who
+from .observation_text import count, duration, facts, hist_rows, top_entries, value, who
 
 PARTS = build.TOP / "scripts" / "report.d"
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -83,7 +83,7 @@ def histogram_spec(script, name, keys, number):
 def _histogram(spec, keys):
     shown = duration if spec["timed"] else count
     rows = [[name, count(total), shown((half or 0) + 1), shown((most or 0) + 1)]
-            for name, total, half, most in (hist_row(*item) for item in keys.items())]
+            for name, total, half, most in hist_rows(keys)]
     everything = [[set_["name"], f"{shown(low)} to {shown(high + 1)}" if high is not None else f"{shown(low)} or more", count(n)]
                   for set_ in spec["sets"] for (low, high), n in zip(spec["buckets"], set_["counts"]) if n]
     label = f"Histogram of {spec['name']}: " + "; ".join(f"{row[0]} {row[1]} entries, half below {row[2]}" for row in rows)

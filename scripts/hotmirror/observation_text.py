@@ -60,6 +60,11 @@ def hist_row(key, buckets):
     return [key or "all", sum(n for _, _, n in buckets), quantile(buckets, 0.5), quantile(buckets, 0.99)]
 
 
+def hist_rows(keys):
+    """hist_row() of each key, the one with most entries first."""
+    return sorted((hist_row(*item) for item in keys.items()), key=lambda row: -row[1])
+
+
 def top_entries(entries):
     """(key, number) of a map, the largest first."""
     def size(item):
@@ -108,7 +113,7 @@ def _script_lines(script):
             yield f"     and {len(entries) - TOP} more"
     for name, keys in script.hists.items():
         rows = [[key, count(n), duration((half or 0) + 1), duration((most or 0) + 1)]
-                for key, n, half, most in (hist_row(*item) for item in keys.items())]
+                for key, n, half, most in hist_rows(keys)]
         yield from ("   " + line for line in races.table([name, "entries", "half below", "99 % below"], rows))
     if not maps and not script.hists:
         yield "   no figures" if not script.name.startswith("timeline") else "   its events are on the timeline"

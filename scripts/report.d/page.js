@@ -79,14 +79,15 @@ function bars(group) {
 			const start = lanes.start[event], end = start + lanes.ns[event];
 			if (end < view[0] || start > view[1])
 				continue;
-			if (last && start - last.x[1] < pixel) {
+			if (last && start - last.end < pixel) {
+				last.end = Math.max(last.end, end);
 				last.x[1] = Math.max(last.x[1], end);
 				last.events++;
 				if (lanes.ns[event] > lanes.ns[last.longest])
 					last.longest = event;
 				continue;
 			}
-			last = { x: [start, Math.max(end, start + SHOWN_PIXELS * pixel)], y: lanes.names[lane], events: 1, longest: event };
+			last = { x: [start, Math.max(end, start + SHOWN_PIXELS * pixel)], y: lanes.names[lane], end, events: 1, longest: event };
 			found.push(last);
 		}
 	}

@@ -105,14 +105,14 @@ LOSSES = {
     "missed events": ({"session.json": session_with(missed=3)}, "timeline: 3 events missed by a busy program"),
     "cut between lines": ({"fault_latency.json": lambda text: text.partition('{"type": "printf", "data": "DONE')[0]},
                           "fault_latency: its stream has no DONE: it was cut off"),
-    "cut in a line": ({"fault_latency.json": lambda text: text[:len(text) // 2]}, "fault_latency: line [0-9]+ of its stream is not whole"),
+    "cut in a line": ({"fault_latency.json": lambda text: text[:len(text) // 2]}, "fault_latency: 1 lines of its stream are not whole, the first is line [0-9]+"),
     "empty stream": ({"fault_latency.json": lambda text: ""}, "fault_latency: it never said READY"),
     "no stream": ({"fault_latency.json": None}, "fault_latency: it never said READY"),
     "an event less": ({"timeline.json": without_an_event}, r"timeline: \d+ of \d+ events are in its stream"),
     "strange line": ({"timeline.json": lambda text: text.replace(" walk ", " WALK ", 1)},
                      r"timeline: 1 lines of no known form, the first: \d+ \d+ \d+ \d+ WALK "),
-    "error of bpftrace": ({"timeline.json": lambda text: text + '{"type": "helper_error", "data": {"msg": "no"}}\n'},
-                          "timeline: bpftrace reported helper_error"),
+    "error of bpftrace": ({"timeline.json": lambda text: text + 5 * '{"type": "helper_error", "msg": "no such element"}\n'},
+                          "timeline: bpftrace reported 5 times helper_error: no such element"),
     "no session": ({"session.json": None}, "there is no session.json: kernel, command and missed events are not known"),
     "not attached": ({"timeline.json": None, "session.json": session_with(failed="no such probe")},
                      "timeline: was not attached: no such probe"),
@@ -361,14 +361,15 @@ def many(text):
     """The same timeline as often as makes MANY events, one after the other."""
     lines = text.splitlines()
     events = [line for line in lines if re.search(r'"data": "\d', line)]
-    numbers = [list(map(int, re.search(r'"data": "(\d+) (\d+)', line).groups())) for line in events]
-    first, last = min(end - ns for end, ns in numbers), max(end for end, _ in numbers)
+    numbers = [list(map(int, re.search(r'"data": "(\d+) (\d+) \d+ (\d+)', line).groups())) for line in events]
+    first, last = min(end - ns for end, ns, _ in numbers), max(end for end, *_ in numbers)
     made_lines, seconds = [], {}
     for n in range(MANY):
-        line, end = events[n % len(events)], numbers[n % len(events)][0]
+        line, (end, _, cpu) = events[n % len(events)], numbers[n % len(events)]
         later = end + n // len(events) * (last - first)
         made_lines.append(line.replace(f'"{end} ', f'"{later} ', 1))
-        seconds[str(later // 10**9)] = seconds.get(str(later // 10**9), 0) + 1
+        place = f"{cpu},{later // 10**9}"
+        seconds[place] = seconds.get(place, 0) + 1
     done = next(i for i, line in enumerate(lines) if "DONE timeline" in line)
     ready = next(i for i, line in enumerate(lines) if "READY timeline" in line)
     return "\n".join([*lines[:ready + 1], *made_lines, lines[done],
