@@ -22,12 +22,13 @@ fail() {
 	exit 1
 }
 
-# Output goes through a file: no process but the benchmark runs beside it.
+# Output goes through a file: no process but the benchmark runs beside it. It stays on one
+# CPU, for a page that waits in a batch of another CPU cannot be migrated.
 measure() {
 	local session
 
 	for session in fault migrate_ours; do
-		"$PROGRAM" 0 "$SAMPLES" $session >"$TMP/samples" 2>"$TMP/errors" ||
+		taskset -c 0 "$PROGRAM" 0 "$SAMPLES" $session >"$TMP/samples" 2>"$TMP/errors" ||
 			fail "$(tail -n 1 "$TMP/errors")"
 		sed "s/^/$1\t$2\t/" "$TMP/samples"
 	done
