@@ -142,7 +142,7 @@ static int unplug_once(struct scene *s)
 	if (range_ok) {
 		start(s, "device-reader", 0, reader_until_gone);
 		start(s, "device-reader", 1, reader_until_gone);
-		start(s, "pin-holder", 0, pin_holder);
+		start(s, "pin-holder", 2, pin_holder);
 		check("UNPLUG", hm_unplug(s->control, s->dax, HOTMIRROR_GONE, HM_LIMIT_MS));
 		join(s, first);
 		gone_for_the_cpu(s);
@@ -178,7 +178,7 @@ static int run_unplug(struct scene *s)
 	if (check("PLUG", hm_plug(s->control, HOTMIRROR_DAX, s->q.plug_align, &s->id)))
 		return -1;
 	s->fd[0] = hm_open(s->id);
-	if (check("opening the instance", s->fd[0]) < 0 || start(s, "unplugger", 1, unplugger))
+	if (check("opening the instance", s->fd[0]) < 0 || start(s, "unplugger", 3, unplugger))
 		failed = 1;
 	return join(s, 0);
 }
@@ -315,7 +315,7 @@ static int run_notifier(struct scene *s)
 	hm_fill(s->mem, s->pages * s->page, 1);
 	if (start(s, "mirror-reader", 0, mirror_reader) ||
 	    start(s, "mirror-reader", 1, mirror_reader) ||
-	    start(s, "protector", 0, protector) || start(s, "dropper", 1, dropper))
+	    start(s, "protector", 2, protector) || start(s, "dropper", 3, dropper))
 		failed = 1;
 	return join(s, 0);
 }

@@ -56,6 +56,7 @@ struct moves {
 /* What the target did, in memory that it shares with the parent. */
 struct tally {
 	struct moves moves[NR_DIRECTIONS];
+	__u64 around_ns[NR_DIRECTIONS];	/* what asked for them took, from outside */
 	struct hold copy;	/* of to_dev */
 	struct hold copy_back;	/* of to_sys */
 	struct hold fault;	/* of a CPU fault */
@@ -83,12 +84,30 @@ struct target {
 
 static int to_dev(struct target *t, char *p, unsigned int pages)
 {
-	return check_ret(hm_to_dev(t->fd, p, pages * t->page, NULL), "MIGRATE_TO_DEV");
+	__u64 begin = now_ns();
+	int ret = hm_to_dev(t->fd, p, pages * t->page, NULL);
+
+	t->tally->around_ns[TO_DEV] += now_ns() - begin;
+	return check_ret(ret, "MIGRATE_TO_DEV");
 }
 
 static int to_sys(struct target *t, char *p, unsigned int pages)
 {
-	return check_ret(hm_to_sys(t->fd, p, pages * t->page, NULL), "MIGRATE_TO_SYS");
+	__u64 begin = now_ns();
+	int ret = hm_to_sys(t->fd, p, pages * t->page, NULL);
+
+	t->tally->around_ns[TO_SYS] += now_ns() - begin;
+	return check_ret(ret, "MIGRATE_TO_SYS");
+}
+
+/* A fault on a page that is in the device brings it back. */
+static int to_ram(struct target *t, char *p)
+{
+	__u64 begin = now_ns();
+	int ret = hm_cpu_touch(p);
+
+	t->tally->around_ns[TO_RAM] += now_ns() - begin;
+	return check(!ret, "a device page");
 }
 
 /* There, there again, back, back again. */
@@ -136,11 +155,11 @@ static long to_sys_main(void *arg)
 	return to_sys(op->t, op->p, 1);
 }
 
-static long touch_main(void *arg)
+static long to_ram_main(void *arg)
 {
 	struct operation *op = arg;
 
-	return hm_cpu_touch(op->p);
+	return to_ram(op->t, op->p);
 }
 
 /* A hole that somebody fills while its device page is at hand. */
@@ -171,7 +190,8 @@ static int cpu_faults(struct target *t, char *p)
 	if (to_dev(t, p, 5))
 		return -1;
 	for (unsigned int i = 0; i < 5; i++)
-		hm_cpu_touch(p + i * t->page);
+		if (to_ram(t, p + i * t->page))
+			return -1;
 	return 0;
 }
 
@@ -179,11 +199,14 @@ static int cpu_faults(struct target *t, char *p)
 static int kernel_fault(struct target *t, char *p)
 {
 	int fds[2], ret;
+	__u64 begin;
 
 	hm_fill(p, t->page, 1);
 	if (to_dev(t, p, 1) || check(!pipe(fds), "pipe"))
 		return -1;
+	begin = now_ns();
 	ret = check(write(fds[1], p, 8) == 8, "write");
+	t->tally->around_ns[TO_RAM] += now_ns() - begin;
 	close(fds[0]);
 	close(fds[1]);
 	return ret;
@@ -193,11 +216,16 @@ static int remote_fault(struct target *t, char *p)
 {
 	char c[8];
 	struct iovec to = { c, sizeof(c) }, from = { p, sizeof(c) };
+	ssize_t got;
+	__u64 begin;
 
 	hm_fill(p, t->page, 1);
-	return to_dev(t, p, 1) ?:
-	       check(process_vm_readv(getpid(), &to, 1, &from, 1, 0) == sizeof(c),
-		     "process_vm_readv");
+	if (to_dev(t, p, 1))
+		return -1;
+	begin = now_ns();
+	got = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+	t->tally->around_ns[TO_RAM] += now_ns() - begin;
+	return check(got == sizeof(c), "process_vm_readv");
 }
 
 static int held_fault(struct target *t, char *p)
@@ -207,7 +235,7 @@ static int held_fault(struct target *t, char *p)
 	hm_fill(p, t->page, 1);
 	return to_dev(t, p, 1) ?: held(&(struct held) {
 		.fd = t->fd, .gate = HOTMIRROR_GATE_TO_RAM_COLLECTED,
-		.flags = HOTMIRROR_GATE_INSTANCE, .run = touch_main, .arg = &op,
+		.flags = HOTMIRROR_GATE_INSTANCE, .run = to_ram_main, .arg = &op,
 		.hold = &t->tally->fault });
 }
 
@@ -465,6 +493,10 @@ static void report(const struct target *t, const struct hotmirror_status *st,
 		.asked = st->evict_rounds * st->pages,
 		.moved = st->pages_evicted,
 	}, "},");
+	printf("\"around_ns\":{");
+	number("to_dev", tally->around_ns[TO_DEV], ",");
+	number("to_sys", tally->around_ns[TO_SYS], ",");
+	number("to_ram", tally->around_ns[TO_RAM], "},");
 	printf("\"copy\":{");
 	report_hold("to_dev", &tally->copy, ",");
 	report_hold("to_sys", &tally->copy_back, "},");

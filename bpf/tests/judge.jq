@@ -2,7 +2,7 @@
 #
 # What the stream of one bpftrace script says, against what is known otherwise.
 #
-#	jq -rn --arg script NAME --argjson missed N --slurpfile stream S.json \
+#	jq -rn -L DIR --arg script NAME --argjson missed N --slurpfile stream S.json \
 #	   --slurpfile report R.json --slurpfile trace T.json -f judge.jq
 #
 # script	notifier_latency, fault_latency, device_events: whose expectations
@@ -15,13 +15,7 @@
 # Prints the verdict (pass, fail, inconclusive) and then one line a reason. A
 # stream with a loss is inconclusive whatever its numbers are.
 
-def printed($word): any(.[]; .type == "printf" and (.data | startswith($word)));
-
-def unknown: map(.type) - ["attached_probes", "printf", "map", "hist", "stats",
-			   "lost_events"] | unique;
-
-# All maps of the stream; one without an entry is absent.
-def maps: map(select(.type | IN("map", "hist", "stats")).data) | add // {};
+include "stream";
 
 # Maps that the workload fills, so that they are in every whole stream.
 def filled:
@@ -34,26 +28,6 @@ def filled:
 			  "@fault_ns", "@fault_total_ns", "@populates", "@populate_ns",
 			  "@populate_retries", "@migrated", "@migrate_ns", "@unplug_ns"]
 	}[$script] // [];
-
-# Reasons not to believe the stream, in an array.
-def losses:
-	[ if printed("READY \($script)") then empty else "the stream has no READY" end,
-	  if printed("DONE \($script)") then empty else "the stream has no DONE: cut off" end,
-	  (filled - (maps | keys) | .[] | "the stream has no \(.): cut off"),
-	  (map(select(.type == "lost_events").data.events) | add // 0
-	   | select(. > 0) | "\(.) events lost by the output buffer"),
-	  ($missed | select(. > 0) | "\(.) events missed by a busy program"),
-	  (unknown[] | "bpftrace reported: \(.)") ];
-
-# Entries of a histogram.
-def entries: map(.count) | add // 0;
-
-def same($what; $got; $want):
-	if $got == $want then empty else "\($what): \($got), expected \($want)" end;
-
-def between($what; $got; $min; $max):
-	if $got >= $min and $got <= $max then empty
-	else "\($what): \($got), expected \($min) to \($max)" end;
 
 # The script counted each event as often as the workload made it, no other event,
 # and every one of them is in the histogram.
@@ -112,17 +86,11 @@ def device_events($m; $e; $d; $t):
 	     $e.events | add),
 	same("faults in the ring buffer"; $t.events.hotmirror_fault; $e.faults);
 
-def mismatches:
-	maps as $m
-	| $report[0].expected as $e | $report[0].driver as $d | $trace[0] as $t
-	| if $script == "notifier_latency" then [notifier_latency($m; $e; $d; $t)]
-	  elif $script == "fault_latency" then [fault_latency($m; $e; $d; $t)]
-	  elif $script == "device_events" then [device_events($m; $e; $d; $t)]
-	  else [] end;
-
 $stream
-| losses as $losses
-| if $losses != [] then "inconclusive", $losses[]
-  else mismatches as $wrong
-  | if $wrong != [] then "fail", $wrong[] else "pass" end
-  end
+| . as $s | ($s | maps) as $m
+| $report[0].expected as $e | $report[0].driver as $d | $trace[0] as $t
+| verdict($s | losses($script; $missed; filled);
+	  if $script == "notifier_latency" then notifier_latency($m; $e; $d; $t)
+	  elif $script == "fault_latency" then fault_latency($m; $e; $d; $t)
+	  elif $script == "device_events" then device_events($m; $e; $d; $t)
+	  else empty end)

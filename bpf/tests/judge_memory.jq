@@ -5,9 +5,6 @@
 
 include "stream";
 
-# Directions that the workload moved pages in.
-def directions: $report[0].expected.moves | keys;
-
 # Maps that the workload fills, so that they are in every whole stream.
 def filled:
 	{ migration: ["@calls", "@asked", "@moved", "@left", "@setup_ns", "@setup_total_ns",
@@ -51,15 +48,16 @@ def migration($m; $e; $d):
 	  (("@copy_ns", "@pages_ns", "@finalize_ns") as $stage
 	   | same("entries of \($stage)"; $m[$stage] | counted;
 		  $m["@copy_ns"] | counted)),
-	  # What the driver was held for is in its part, and only there.
+	  # What the driver was held for is in its part, and nothing is from outside.
 	  ($e.copy | to_entries[] as {key: $k, value: $v}
-	   | between("@copy_total_ns[\($k)]"; $m["@copy_total_ns"][$k]; $v.min_ns; infinite),
-	     between("the other stages of \($k), ns"; $m["@setup_total_ns"][$k]
-		     + $m["@pages_total_ns"][$k] + $m["@finalize_total_ns"][$k]; 1; $v.min_ns)),
+	   | between("@copy_total_ns[\($k)]"; $m["@copy_total_ns"][$k]; $v.min_ns;
+		     $e.around_ns[$k])),
+	  ($moves | keys[] as $k
+	   | between("all stages of \($k), ns"; $m["@setup_total_ns"][$k]
+		     + $m["@copy_total_ns"][$k] + $m["@pages_total_ns"][$k]
+		     + $m["@finalize_total_ns"][$k]; 1; $e.around_ns[$k])),
 	  same("@refused"; $m["@refused"] // {}; {}),
 	  same("@unseen"; $m["@unseen"] // {}; {});
-
-def callback: split(",")[0] | split("+")[0];
 
 def cpu_faults($m; $e; $d):
 	same("@faults"; $m["@faults"] // {}
@@ -71,7 +69,8 @@ def cpu_faults($m; $e; $d):
 	     $e.faults | add),
 	same("faults that moved a page"; $d.to_ram; $e.faults | add),
 	(if $d.private == 1
-	 then between("@fault_total_ns"; $m["@fault_total_ns"] | add; $e.fault.min_ns; infinite)
+	 then between("@fault_total_ns"; $m["@fault_total_ns"] | add; $e.fault.min_ns;
+		      $e.around_ns.to_ram)
 	 else empty end),
 	same("entries of @wait_ns"; $m["@wait_ns"] | entries; $e.waits),
 	between("@wait_total_ns"; $m["@wait_total_ns"]; $e.wait.min_ns; $e.wait.max_ns),

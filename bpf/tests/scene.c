@@ -69,7 +69,7 @@ static long worker_main(void *arg)
 	cpu_set_t set;
 
 	CPU_ZERO(&set);
-	CPU_SET(w->cpu, &set);
+	CPU_SET(w->cpu % sysconf(_SC_NPROCESSORS_ONLN), &set);
 	sched_setaffinity(0, sizeof(set), &set);
 	prctl(PR_SET_NAME, w->name);
 	w->tid = gettid();

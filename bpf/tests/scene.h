@@ -17,7 +17,7 @@ struct scene;
 
 /*
  * The kernel skips a BPF program that another task, preempted inside it, runs on this
- * CPU. Threads that do the same therefore stay on CPUs of their own.
+ * CPU. Threads therefore stay on CPUs of their own, as far as there are some.
  */
 struct worker {
 	const char *name;

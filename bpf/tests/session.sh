@@ -193,7 +193,8 @@ session_remind() {
 
 	for script in "$@"; do
 		[ -n "${PID[$script]}" ] || continue
-		read -r _ _ state _ <"/proc/${PID[$script]}/stat" 2>/dev/null
+		state=
+		read -r _ _ state _ 2>/dev/null <"/proc/${PID[$script]}/stat"
 		[ "$state" = S ] || continue
 		grep -q "\"DONE $script" "$TMP/$script.json" || kill -INT "${PID[$script]}"
 	done

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Threads with a name, for observers to see, that begin when they are told to and know
+ * when they began and ended.
+ */
+#ifndef HOTMIRROR_BPF_ACTOR_H
+#define HOTMIRROR_BPF_ACTOR_H
+
+#include <linux/types.h>
+
+#include "task.h"
+
+struct target;
+
+struct actor {
+	const char *name;
+	long (*run)(struct actor *a);	/* 0, or it has failed */
+	struct target *t;
+	char *p;
+	int uffd;
+	unsigned int times;
+	int go;
+	struct hm_async thread;
+	__u64 begin, end;		/* ns, of run() */
+};
+
+/* These return 0 or -1, and say on stderr what failed. */
+int actor_start(struct actor *a, struct target *t);	/* thread.tid is valid */
+int actor_go(struct actor *a);
+int actor_join(struct actor *a);
+/* All of it at once, where nobody has to be waited for. */
+int actor_do(struct actor *a, struct target *t);
+
+/* 0 if @ok, else -1 with the reason that errno has on stderr. */
+int check(int ok, const char *what);
+/* The same for a function that returns -errno. */
+int check_ret(int ret, const char *what);
+
+__u64 now_ns(void);
+/* The time that passes is the load here, nothing is synchronized by it. */
+void hold_until(__u64 ns);
+
+#endif /* HOTMIRROR_BPF_ACTOR_H */
