@@ -16,6 +16,7 @@ from .say import Stop
 EVENT = re.compile(r"(\d+) (\d+) (\d+) (\d+) ([a-z_]+)((?: [a-z_]+=\S*)*)\n?$")
 GATE = re.compile(r"^#define HOTMIRROR_GATE_([A-Z_]+)_([A-Z]+)\s+(\d+)\b", re.M)
 COUNTED = "@events"            # map of timeline scripts: {"cpu,second": events that they printed}
+TRACER = ("bpf_prog_", "bpf_trampoline_")     # frames of who looks, in stacks
 NO_DEVICE = 0xffffffff         # id of a gate at the entry of a core function
 
 # kind of a line of timeline.bt or timeline_device.bt -> what it is shown as. Of two that
@@ -124,9 +125,21 @@ def parse_event(text, gates):
     return event if event.ns <= event.end else None
 
 
-def _keyed(value):
+def _key(text):
+    """A stack in lines (0.23 escapes them twice), without the frames of the tracer itself."""
+    lines = text.replace("\\n", "\n").split("\n")
+    return "\n".join(line for line in lines if not line.lstrip().startswith(TRACER))
+
+
+def keyed(value):
     """Maps without keys get one, so that all look the same."""
-    return value if isinstance(value, dict) else {"": value}
+    if not isinstance(value, dict):
+        return {"": value}
+    found = {}
+    for key, entry in value.items():
+        short = _key(key)
+        found[key if short in found else short] = entry     # two that differ stay two
+    return found
 
 
 def _buckets(entries):
@@ -136,11 +149,11 @@ def _buckets(entries):
 def _take_map(script, kind, data):
     for name, value in data.items():
         if kind == "hist":
-            script.hists[name] = {key: _buckets(entries) for key, entries in _keyed(value).items()}
+            script.hists[name] = {key: _buckets(entries) for key, entries in keyed(value).items()}
         elif kind == "stats" and not isinstance(value, dict):
             script.maps[name] = {"": value}
         else:
-            script.maps[name] = _keyed(value)
+            script.maps[name] = keyed(value)
 
 
 def _take_print(script, text, events, gates):

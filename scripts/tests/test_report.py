@@ -13,7 +13,7 @@ from browser import browser
 from tap import HERE, SCRIPTS, case, check, equal
 from test_input import refused, scratch
 
-from hotmirror import build
+from hotmirror import build, observation
 
 # Made by scripts/observe of the workload of bpf/tests, on 7.3.4 with bpftrace 0.23.
 RECORDED = HERE / "observation" / "raw"
@@ -166,6 +166,14 @@ def missing_functions_are_told():
         page, text = (out / "report.html").read_text(), (out / "summary.txt").read_text()
     for where, content in (("page", page), ("summary", text)):
         check(f"cannot see {missing[0]}" in content, f"the {where} does not say what is missing")
+
+
+@case
+def stacks_are_lines():
+    """Of both bpftrace versions, without the tracer's own frames; two maps' entries are never made one."""
+    for stack in ("who,\n bpf_prog_1+2\n zap+3\n", "who,\\n bpf_prog_1+2\\n zap+3\\n"):
+        equal({"who,\n zap+3\n": 4}, observation.keyed({stack: 4}), "a stack")
+    equal(7, sum(observation.keyed({"a,\n bpf_prog_1+2\n": 4, "a,\n bpf_prog_2+2\n": 3}).values()), "two alike")
 
 
 @case
