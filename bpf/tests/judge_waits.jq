@@ -76,8 +76,8 @@ def slow_invalidations($m; $e; $d):
 	between("@delayed_total_ns of hm_slow"; $m["@delayed_total_ns"] | by_first | .hm_slow // 0;
 		  $e.slow | map(.min) | add;
 		  if $slow == $e.slow_calls then $e.slow | map(.max) | add else infinite end),
-	same("@waits of hm_waiter"; $m["@waits"]
-	     | with_entries(select(.key | startswith("hm_waiter"))); $e.waits),
+	same("@waits"; $m["@waits"]; $e.waits),
+	same("entries of @wait_ns"; $m["@wait_ns"] | counted; $e.waits | by_first),
 	all_between("@wait_total_ns"; $m["@wait_total_ns"]; $e.wait),
 	same("@populates"; $m["@populates"]; $d.populates + $d.faults + $d.retries);
 
