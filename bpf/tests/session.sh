@@ -103,8 +103,13 @@ session_start() {
 	PID[$script]=$!
 }
 
+# A zombie does not, though it could be sent a signal.
 session_runs() {
-	kill -0 "${PID[$1]}" 2>/dev/null
+	local stat=
+
+	IFS= read -r stat 2>/dev/null <"/proc/${PID[$1]}/stat" || return 1
+	stat=${stat##*) }
+	[ "${stat%% *}" != Z ]
 }
 
 # Wait until READY is in the stream.
