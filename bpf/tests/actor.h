@@ -31,13 +31,4 @@ int actor_join(struct actor *a);
 /* All of it at once, where nobody has to be waited for. */
 int actor_do(struct actor *a, struct target *t);
 
-/* 0 if @ok, else -1 with the reason that errno has on stderr. */
-int check(int ok, const char *what);
-/* The same for a function that returns -errno. */
-int check_ret(int ret, const char *what);
-
-__u64 now_ns(void);
-/* The time that passes is the load here, nothing is synchronized by it. */
-void hold_until(__u64 ns);
-
 #endif /* HOTMIRROR_BPF_ACTOR_H */

@@ -1,48 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "dev.h"
 #include "gate.h"
 #include "held.h"
+#include "known.h"
 #include "mem.h"
 #include "task.h"
-
-int check(int ok, const char *what)
-{
-	if (!ok)
-		fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what,
-			strerror(errno));
-	return ok ? 0 : -1;
-}
-
-int check_ret(int ret, const char *what)
-{
-	errno = -ret;
-	return check(!ret, what);
-}
-
-__u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-void hold_until(__u64 ns)
-{
-	struct timespec end = {
-		.tv_sec = ns / 1000000000,
-		.tv_nsec = ns % 1000000000,
-	};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
-		;
-}
 
 /*
  * Somebody who touches a page on its way. His thread is there before: a migration at a

@@ -33,12 +33,4 @@ int held(const struct held *how);
 
 #define HOLD_NS		40000000ULL
 
-__u64 now_ns(void);
-/* The time that passes is the load here, nothing is synchronized by it. */
-void hold_until(__u64 ns);
-
-/* 0, or -1 with @what and errno, or @ret, on stderr. */
-int check(int ok, const char *what);
-int check_ret(int ret, const char *what);
-
 #endif /* HOTMIRROR_BPF_HELD_H */

@@ -5,19 +5,12 @@
 # 100,000 of them without a loss? Each must agree with a workload of known numbers and
 # with the driver's counters. The last tests show that the judge notices.
 
-DIR=$(cd "$(dirname "$0")" && pwd)
-# Where an installed collection, and a source tree, have the framework and scripts.
-KSFT=${KSFT:-$DIR/..}
-# shellcheck disable=SC1091	# not in this tree
-. "$KSFT/kselftest/ktap_helpers.sh"
-
-# shellcheck source=session.sh disable=SC1091
-. "$DIR/session.sh"
+# shellcheck source=truth.sh disable=SC1091
+. "$(dirname "$0")/truth.sh"
 
 # Each is two events for timeline.bt, one for timeline_device.bt.
 STORM=50000
 SCRIPTS=(timeline timeline_device)
-TMP=
 
 # A number added to a sum, and the verdict that must come of it.
 declare -A ALTERED
@@ -36,32 +29,6 @@ ALTERED[timeline_device]='[["fail", ["count", "gate"], 1], ["fail", ["total_ns",
 	["fail", ["sum", "cleared"], 1], ["fail", ["sum", "moved.to_dev"], 1],
 	["fail", ["count", "unplug.gone"], 1], ["inconclusive", ["mark", "DONE"], -1]]'
 
-skip_all() {
-	ktap_skip_all "$*"
-	exit "$KSFT_SKIP"
-}
-
-bail() {
-	ktap_exit_fail_msg "$*"
-}
-
-requirements() {
-	local tool
-
-	[ "$(id -u)" = 0 ] || skip_all "run as root"
-	for tool in "$(session_bpftrace)" jq awk; do
-		command -v "$tool" >/dev/null || skip_all "no $tool: install package ${tool##*/}"
-	done
-	[ -e /dev/hotmirror ] || skip_all "no /dev/hotmirror: load test_hotmirror.ko"
-	[ -e /sys/kernel/btf/vmlinux ] || skip_all "kernel without CONFIG_DEBUG_INFO_BTF"
-}
-
-cleanup() {
-	session_kill
-	[ -n "$WORKLOAD_PID" ] && kill -KILL "$WORKLOAD_PID" 2>/dev/null
-	[ -n "$TMP" ] && rm -rf "$TMP"
-}
-
 # The command is true. That of ktap_helpers.sh takes its words apart.
 result() {
 	local name=$1
@@ -74,67 +41,15 @@ result() {
 	fi
 }
 
-must() {
-	"$@" || bail "$SESSION_ERROR"
-}
-
-# Both scripts on, the workload, both off.
-observe_workload() {
-	local word pid id fd script
-
-	mkfifo "$TMP/go" "$TMP/workload"
-	"$DIR/hotmirror_workload" --storm $STORM <"$TMP/go" >"$TMP/workload" 2>"$TMP/workload.err" &
-	WORKLOAD_PID=$!
-	exec {GO}>"$TMP/go" {fd}<"$TMP/workload"
-	read -r -t "$LIMIT" -u "$fd" word pid START END id
-	if [ "$word" != TARGET ]; then
-		sed 's/^/# /' "$TMP/workload.err"
-		wait "$WORKLOAD_PID"
-		[ $? = 4 ] && skip_all "$(cat "$TMP/workload.err")"
-		bail "the workload did not start"
-	fi
-	must session_begin
-	must session_start timeline "$pid"
-	must session_start timeline_device 0 "$id"
-	for script in "${SCRIPTS[@]}"; do
-		must session_ready "$script"
-	done
-	must session_missed -1 "${SCRIPTS[@]}"
-	echo go >&"$GO"
-	read -r -t "$LIMIT" -u "$fd" word REPORT
-	must session_missed +1 "${SCRIPTS[@]}"
-	must session_stop "${SCRIPTS[@]}"
-	if [ "$word" != REPORT ]; then
-		sed 's/^/# /' "$TMP/workload.err"
-		bail "the workload failed"
-	fi
-	printf '%s\n' "$REPORT" >"$TMP/report.json"
-}
-
 sums() {
 	awk -v start="$START" -v end="$END" -f "$DIR/timeline.awk" "$1"
 }
 
-# Verdict and reasons on sums: judge <script> <sums> [missed events [alterations]]
+# In place of that of truth.sh, on sums: judge <script> <sums> [missed events [alterations]]
 judge() {
 	jq -rn --arg script "$1" --argjson missed "${3:-0}" --slurpfile sums "$2" \
 		--slurpfile report "$TMP/report.json" --argjson alter "${4:-[]}" \
 		-f "$DIR/timeline.jq" 2>"$TMP/jq.err" || printf 'inconclusive\n%s\n' "$(cat "$TMP/jq.err")"
-}
-
-# The verdict on sums is the expected one: expect WORD NAME SCRIPT SUMS [MISSED]
-expect() {
-	local want=$1 name=$2 verdict
-
-	shift 2
-	verdict=$(judge "$@")
-	if [ "${verdict%%$'\n'*}" = "$want" ]; then
-		ktap_test_pass "$name"
-		return
-	fi
-	printf '%s\n' "$verdict" | sed 's/^/# /'
-	sed 's/^/# /' "$TMP/$1.err"
-	ktap_test_fail "$name"
 }
 
 test_truth() {
@@ -193,11 +108,12 @@ test_missed() {
 		timeline_device "$TMP/timeline_device.sums" 1
 }
 
-ktap_print_header
-requirements
-trap cleanup EXIT
-TMP=$(mktemp -d)
-observe_workload
+truth_begin
+need awk
+workload_start hotmirror_workload --storm $STORM
+start timeline "$PID_OF"
+start timeline_device 0 "$ID"
+workload_run
 ktap_set_plan 6
 test_truth
 test_storm

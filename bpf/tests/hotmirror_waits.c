@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +26,7 @@
 #include "actor.h"
 #include "dev.h"
 #include "gate.h"
+#include "known.h"
 #include "mem.h"
 #include "tally.h"
 #include "task.h"
@@ -37,7 +37,6 @@
 #define REGION_PAGES	(ONE_PASS_PAGES + TWO_PASS_PAGES)
 #define HOLD_NS		250000000ULL	/* of an invalidation: above the threshold */
 #define STALL_NS	30000000ULL
-#define GO_LIMIT_MS	300000
 #define NR(array)	(sizeof(array) / sizeof(*(array)))
 
 struct target {
@@ -489,14 +488,6 @@ static int target_main(struct hm_parent *parent, void *arg)
 
 /* ---- the parent ---- */
 
-static long must(const char *what, long ret)
-{
-	if (ret >= 0)
-		return ret;
-	fprintf(stderr, "hotmirror_waits: %s: %s\n", what, strerror(-ret));
-	exit(1);
-}
-
 static __u32 plug(int control, struct target *t)
 {
 	struct hotmirror_query q;
@@ -512,15 +503,6 @@ static __u32 plug(int control, struct target *t)
 	}
 	must("PLUG", hm_plug(control, kind, q.plug_align, &id));
 	return id;
-}
-
-static void await_go(void)
-{
-	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-	char line[64];
-
-	if (poll(&p, 1, GO_LIMIT_MS) != 1 || !fgets(line, sizeof(line), stdin))
-		must("nobody said go", -ETIMEDOUT);
 }
 
 static void report(const struct target *t, const struct hotmirror_stats *s)

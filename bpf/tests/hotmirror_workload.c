@@ -20,18 +20,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "dev.h"
 #include "gate.h"
+#include "known.h"
 #include "mem.h"
 #include "task.h"
 #include "uffd.h"
 
 #define REGION_PAGES	64
 #define HOLD_NS		50000000ULL
-#define GO_LIMIT_MS	300000
 #define STORM_LIMIT_MS	100000
 
 /* enum mmu_notifier_event of the kernel, 6.1 to 7.3. */
@@ -70,13 +69,6 @@ struct target {
 };
 
 /* ---- the steps: @p is the first of the pages that the step has to itself ---- */
-
-static int check(int ok, const char *what)
-{
-	if (!ok)
-		fprintf(stderr, "hotmirror_workload: %s: %s\n", what, strerror(errno));
-	return ok ? 0 : -1;
-}
 
 /* The child lives until the parent has written: only then does a write copy. */
 static int fork_and_write(struct target *t, char *p)
@@ -176,26 +168,6 @@ static int remap(struct target *t, char *p)
 
 	return check(to && mremap(p, t->page, t->page, MREMAP_MAYMOVE | MREMAP_FIXED,
 				  to) == to, "mremap");
-}
-
-static __u64 now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000000ULL + now.tv_nsec;
-}
-
-/* The time that passes is the load here, nothing is synchronized by it. */
-static void hold_until(__u64 ns)
-{
-	struct timespec end = {
-		.tv_sec = ns / 1000000000,
-		.tv_nsec = ns % 1000000000,
-	};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL) == EINTR)
-		;
 }
 
 struct access {
@@ -391,19 +363,6 @@ static int target_main(struct hm_parent *parent, void *arg)
 
 /* ---- the parent ---- */
 
-static void die(const char *what, int ret)
-{
-	fprintf(stderr, "hotmirror_workload: %s: %s\n", what, strerror(-ret));
-	exit(1);
-}
-
-static long must(const char *what, long ret)
-{
-	if (ret < 0)
-		die(what, ret);
-	return ret;
-}
-
 /* Coherent first: it is there on more kernels. */
 static __u32 plug(int control)
 {
@@ -422,15 +381,6 @@ static __u32 plug(int control)
 	fprintf(stderr, "neither private nor coherent device memory: boot with "
 		"memmap=SIZE$START and load test_hotmirror with arena=SIZE@START\n");
 	exit(4);
-}
-
-static void await_go(void)
-{
-	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-	char line[64];
-
-	if (poll(&p, 1, GO_LIMIT_MS) != 1 || !fgets(line, sizeof(line), stdin))
-		die("nobody said go", -ETIMEDOUT);
 }
 
 static void number(const char *name, unsigned long long value, const char *after)
@@ -487,8 +437,7 @@ static int run(void)
 	t.id = plug(control);
 	t.tally = mmap(NULL, sizeof(*t.tally), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t.tally == MAP_FAILED)
-		die("mmap", -errno);
+	must("mmap", t.tally == MAP_FAILED ? -errno : 0);
 	must("target", hm_child_start(&child, target_main, &t));
 	must("target", hm_child_hear(&child, &fd));
 	must("target", hm_child_hear(&child, &mem));
@@ -502,8 +451,7 @@ static int run(void)
 	if (storm_times)
 		must("storm", hm_poll(child.pidfd, POLLIN, STORM_LIMIT_MS));
 	must("target", hm_child_wait(&child, &status));
-	if (status)
-		die("target failed", -ECHILD);
+	must("the target failed", status ? -ECHILD : 0);
 	must("STATS", hm_stats(fd, &stats));
 	must("UNPLUG", hm_unplug(control, t.id, HOTMIRROR_GONE, HM_LIMIT_MS));
 	report(&t, &stats);

@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,12 +25,12 @@
 
 #include "dev.h"
 #include "held.h"
+#include "known.h"
 #include "mem.h"
 #include "task.h"
 
 #define REGION_PAGES	128
 #define DAX_PAGES	2
-#define GO_LIMIT_MS	300000
 
 enum direction { TO_DEV, TO_SYS, TO_RAM, EVICT, NR_DIRECTIONS };
 
@@ -366,19 +365,6 @@ static int target_main(struct hm_parent *parent, void *arg)
 
 /* ---- the parent ---- */
 
-static void die(const char *what, int ret)
-{
-	fprintf(stderr, "hotmirror_workload_memory: %s: %s\n", what, strerror(-ret));
-	exit(1);
-}
-
-static long must(const char *what, long ret)
-{
-	if (ret < 0)
-		die(what, ret);
-	return ret;
-}
-
 static void skip_unless(bool has, const char *what)
 {
 	if (has)
@@ -401,15 +387,6 @@ static void plug(int control, struct target *t)
 						       HOTMIRROR_COHERENT;
 	must("PLUG", hm_plug(control, t->kind, q.plug_align, &t->id));
 	must("PLUG", hm_plug(control, HOTMIRROR_DAX, q.plug_align, &t->dax_id));
-}
-
-static void await_go(void)
-{
-	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
-	char line[64];
-
-	if (poll(&p, 1, GO_LIMIT_MS) != 1 || !fgets(line, sizeof(line), stdin))
-		die("nobody said go", -ETIMEDOUT);
 }
 
 static bool is_draining(const struct hotmirror_status *st)
@@ -529,8 +506,7 @@ static int run(void)
 	plug(control, &t);
 	t.tally = mmap(NULL, sizeof(*t.tally), PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (t.tally == MAP_FAILED)
-		die("mmap", -errno);
+	must("mmap", t.tally == MAP_FAILED ? -errno : 0);
 	must("target", hm_child_start(&child, target_main, &t));
 	must("target", hm_child_hear(&child, &fd));
 	fd = must("pidfd_getfd", hm_child_getfd(&child, fd));
@@ -545,8 +521,7 @@ static int run(void)
 	must("STATS", hm_stats(fd, &stats));
 	must("target", hm_child_tell(&child, 0));
 	must("target", hm_child_wait(&child, &status));
-	if (status)
-		die("target failed", -ECHILD);
+	must("the target failed", status ? -ECHILD : 0);
 	report(&t, &st, &stats, &drain);
 	return 0;
 }

@@ -6,7 +6,7 @@
 # and SCRIPTS, and calls in this order
 #
 #	truth_begin
-#	workload_start PROGRAM		sets PID_OF, START, END, ID
+#	workload_start PROGRAM [ARGUMENT]...	sets PID_OF, START, END, ID
 #	start NAME [ARGUMENT]...	for each of SCRIPTS
 #	workload_run			$TMP/NAME.json, $TMP/report.json
 #	test_truth and the negative controls
@@ -88,7 +88,7 @@ workload_start() {
 	local word
 
 	mkfifo "$TMP/go" "$TMP/workload"
-	"$DIR/$1" <"$TMP/go" >"$TMP/workload" 2>"$TMP/workload.err" &
+	"$DIR/$1" "${@:2}" <"$TMP/go" >"$TMP/workload" 2>"$TMP/workload.err" &
 	WORKLOAD_PID=$!
 	exec {GO}>"$TMP/go" {FROM}<"$TMP/workload"
 	read -r -t "$LIMIT" -u "$FROM" word PID_OF START END ID
