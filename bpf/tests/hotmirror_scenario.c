@@ -328,14 +328,14 @@ static const struct scenario {
 	const char *text;
 	int (*run)(struct scene *s);
 } scenarios[] = {
-	{ "pingpong", "migration cpu_faults timeline timeline_device",
+	{ "pingpong", "migration timeline",
 	  "memory migrates to the device and back, by ioctl and by CPU fault", run_pingpong },
-	{ "unplug", "unplug_phases timeline timeline_device",
+	{ "unplug", "unplug_phases timeline_device",
 	  "device memory is unplugged while it is mapped, mirrored, read and pinned",
 	  run_unplug },
-	{ "uffd", "fault_latency uffd_stalls timeline",
+	{ "uffd", "fault_latency timeline",
 	  "device accesses wait 1, 5 and 20 ms for a userfaultfd", run_uffd },
-	{ "notifier", "notifier_latency retry_storms timeline timeline_device",
+	{ "notifier", "retry_storms timeline",
 	  "two mirrors read memory that other threads protect and drop", run_notifier },
 	{}
 };
