@@ -91,7 +91,8 @@ def _command(kernel, settings, accel, initrd, console, sock):
             "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=results,path={sock}",
-            "-device", f"virtserialport,chardev=results,name={PORT}", *files]
+            "-device", f"virtserialport,chardev=results,name={PORT}", *files,
+            *(ICOUNT if accel == "icount" else [])]
 
 
 def _die_with_parent():
