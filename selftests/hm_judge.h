@@ -49,12 +49,15 @@ static inline void judge_left(struct __test_metadata *_metadata,
 		TH_LOG("the test left something behind");
 }
 
-/* With the end of the process the kernel has checked its rss counters. */
+/*
+ * With the end of the process the kernel has checked its rss counters, once no CPU keeps
+ * its mm as the lazy one.
+ */
 static inline void judge_log(struct __test_metadata *_metadata)
 {
 	int bad;
 
-	EXPECT_EQ(0, hm_visit_cpus());
+	EXPECT_EQ(0, hm_visit_cpus(NULL));
 	bad = hm_log_end(&test_log, judge_says, _metadata);
 	EXPECT_EQ(0, bad)
 		TH_LOG("%s", bad < 0 ? "the kernel log overran: cannot judge it" :

@@ -209,7 +209,7 @@ static long run_fork(void *arg)
 
 static int swapped_on(struct place *p)
 {
-	return hm_swap_on() != 0;
+	return hm_swap_on() ? 1 : hm_ready_for_reclaim();
 }
 
 static long run_pageout(void *arg)
@@ -219,20 +219,11 @@ static long run_pageout(void *arg)
 	return madvise(p->mem, p->length, 21 /* MADV_PAGEOUT */) ? -errno : 0;
 }
 
-/* Reclaim needs to be asked more than once of a page that was just used. */
 static int swapped_out(struct place *p)
 {
-	long long deadline = hm_deadline(HM_LIMIT_MS);
+	int ret = swapped_on(p) ?: run_pageout(p);
 
-	if (swapped_on(p))
-		return 1;
-	while (!hm_left(deadline) || !(hm_pagemap(p->mem) & HM_PM_SWAP)) {
-		if (!hm_left(deadline))
-			return -ETIMEDOUT;
-		run_pageout(p);
-		hm_pause();
-	}
-	return 0;
+	return ret ?: hm_pagemap(p->mem) & HM_PM_SWAP ? 0 : -EBUSY;
 }
 
 /* Huge pages. */

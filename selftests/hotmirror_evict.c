@@ -3,7 +3,6 @@
  * Unplug of private and coherent memory (claim S5): what lives in the device comes
  * home as it was, with its contents, its permissions and its marks, to all who share it.
  */
-#include <sched.h>
 
 #include "away.h"
 #include "lib/group.h"
@@ -237,12 +236,9 @@ TEST_F(evict, locked_memory_that_was_just_unmapped)
 {
 	struct away *a = &self->a;
 	char *other = hm_map(1);
-	cpu_set_t set;
 
 	ASSERT_NE(NULL, other);
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(set), &set));
+	ASSERT_EQ(0, hm_stay_on_one_cpu());
 	ASSERT_EQ(0, mlock(a->mem, a->length));
 	away_settle(_metadata, a);
 	ASSERT_EQ(0, munmap(a->mem, a->length));

@@ -5,7 +5,6 @@
  * access finds what the CPU would find (claim S6). In both forms of the notifier
  * callback, where the kernel has two.
  */
-#include <sched.h>
 #include <sys/mman.h>
 
 #include "hm_test.h"
@@ -248,23 +247,13 @@ TEST_F(invalidate, overlapping_ranges_are_all_called)
 	EXPECT_EQ(PAGES - 1, entries(_metadata, self));
 }
 
-/* Reclaim works per CPU batches: stay on one, so that madvise() drains ours. */
-static int stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
-}
-
 /*
  * After MADV_FREE the page is clean and may be dropped; a device write makes it
  * dirty again, or reclaim would drop the data (the same-as-CPU oracle).
  */
 TEST_F(invalidate, device_write_after_madv_free_survives_reclaim)
 {
-	must(stay_on_one_cpu());
+	must(hm_ready_for_reclaim());
 	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_FREE));
 	hm_fill(self->buf, self->page, 6);
 	must(hm_write(self->fd, self->mem, self->buf, self->page));

@@ -237,7 +237,7 @@ static void expect_bad_rss(struct __test_metadata *_metadata)
 {
 	int expected = 0, bad;
 
-	EXPECT_EQ(0, hm_visit_cpus());
+	EXPECT_EQ(0, hm_visit_cpus(NULL));
 	bad = hm_log_read(&test_log, count_rss, &expected);
 	EXPECT_EQ(expected, bad);
 }

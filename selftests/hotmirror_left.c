@@ -324,7 +324,7 @@ TEST_F(left, miscounted_rss_is_a_complaint)
 	must(hm_child_start(&c, miscount, self));
 	must(hm_child_wait(&c, &status));
 	EXPECT_EQ(0, status);
-	must(hm_visit_cpus());
+	must(hm_visit_cpus(NULL));
 	EXPECT_EQ(1, hm_log_read(&test_log, count_rss, &seen));
 	EXPECT_EQ(1, seen);
 }

@@ -3,7 +3,6 @@
  * Negative controls: with the module broken on purpose, each oracle of the other
  * tests says so. A check that cannot fail is a defect.
  */
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
@@ -260,19 +259,10 @@ TEST_F(sabotage, honest_populate_loses_the_race_and_starts_again)
 		SKIP(return, "the window was not hit in %d rounds", RACE_ROUNDS);
 }
 
-static int stay_on_one_cpu(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(sched_getcpu(), &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
-}
-
 /* The device's write to a clean page is lost at reclaim if nobody says it is dirty. */
 TEST_F(sabotage, reclaim_loses_a_write_that_left_the_page_clean)
 {
-	must(stay_on_one_cpu());
+	must(hm_ready_for_reclaim());
 	must(hm_sabotage(self->fd, HOTMIRROR_SABOTAGE_DROP_DIRTY));
 	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_FREE));
 	hm_fill(self->buf, self->page, 2);

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#define _GNU_SOURCE
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,21 +118,4 @@ int hm_books_compare(const struct hm_books *start, const struct hm_books *before
 		n++;
 	}
 	return n;
-}
-
-int hm_visit_cpus(void)
-{
-	cpu_set_t all, one;
-
-	if (sched_getaffinity(0, sizeof(all), &all))
-		return -errno;
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (!CPU_ISSET(cpu, &all))
-			continue;
-		CPU_ZERO(&one);
-		CPU_SET(cpu, &one);
-		if (sched_setaffinity(0, sizeof(one), &one))
-			return -errno;
-	}
-	return sched_setaffinity(0, sizeof(all), &all) ? -errno : 0;
 }

@@ -39,10 +39,4 @@ int hm_books_compare(const struct hm_books *start, const struct hm_books *before
 		     const struct hm_books *now,
 		     void (*say)(const char *line, void *arg), void *arg);
 
-/*
- * Run on every CPU for a moment, so that none of them keeps the mm of a process that
- * is dead as its lazy one: the kernel checks the rss counters when the last one lets go.
- */
-int hm_visit_cpus(void);
-
 #endif /* HOTMIRROR_LIB_LEFT_H */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -59,6 +60,42 @@ int hm_stay_on_one_cpu(void)
 	CPU_ZERO(&set);
 	CPU_SET(sched_getcpu(), &set);
 	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
+}
+
+int hm_visit_cpus(void (*there)(void))
+{
+	cpu_set_t all, one;
+
+	if (sched_getaffinity(0, sizeof(all), &all))
+		return -errno;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		if (sched_setaffinity(0, sizeof(one), &one))
+			return -errno;
+		if (there)
+			there();
+	}
+	return sched_setaffinity(0, sizeof(all), &all) ? -errno : 0;
+}
+
+/* madvise_cold() begins with lru_add_drain(), whatever it is asked about. */
+static void drain_batches(void)
+{
+	size_t size = getpagesize();
+	void *any = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (any != MAP_FAILED) {
+		madvise(any, size, 20 /* MADV_COLD */);
+		munmap(any, size);
+	}
+}
+
+int hm_ready_for_reclaim(void)
+{
+	return hm_visit_cpus(drain_batches) ?: hm_stay_on_one_cpu();
 }
 
 ssize_t hm_slurp(const char *path, char *buf, size_t size)

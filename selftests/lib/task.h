@@ -36,6 +36,13 @@ char hm_task_state(pid_t tid);
  * sits in lists of the CPU that touched a page. 0 or -errno.
  */
 int hm_stay_on_one_cpu(void);
+/* Run on every CPU for a moment, and call @there (or NULL) on each; 0 or -errno. */
+int hm_visit_cpus(void (*there)(void));
+/*
+ * From here on reclaim finds what this process touched so far: every CPU's batches go to the
+ * LRU lists, and the caller stays on one CPU, whose batches madvise() drains. 0 or -errno.
+ */
+int hm_ready_for_reclaim(void);
 /* Wait until the thread sleeps (S or D); -ETIMEDOUT, -ESRCH. */
 int hm_wait_asleep(pid_t tid);
 /* Print state, syscall and kernel stack of every thread of @pid to stderr. */
