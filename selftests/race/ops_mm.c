@@ -167,7 +167,7 @@ static int node_of(void *page)
 	return syscall(SYS_move_pages, 0, 1UL, &page, NULL, &is_at, 0) ? -errno : is_at;
 }
 
-/* To the node where the first that there is is not: a huge page goes once. */
+/* Away from the node of the first that is there: a huge page goes once. */
 static void move(struct race_run *r)
 {
 	const int move_own = 1 << 1, first = r->area->b_first, end = first + r->area->b_pages;

@@ -118,7 +118,7 @@ static void op_soft_offline(int side)
 
 /* @end */
 /* @for move_pages */
-/* To the node where the first that there is is not. */
+/* Away from the node of the first that is there. */
 static void op_move_pages(int side)
 {
 	int is_at = -1, node;
