@@ -25,6 +25,12 @@ ARENA_MB, ARENA_AT_MB = 576, 4544
 # Legacy pmem that a test may make real device-dax of, for small pages and for PMDs. Apart,
 # so that they stay two; each has 2 MiB and more for its label (selftests/lib/devdax.h).
 SCRATCH_PMEM = "memmap=20M!5184M memmap=20M!5248M hotmirror.scratch_pmem"
+# Two nodes, so that pages can be moved from one to the other. All CPUs, the arena, the scratch
+# pmem and the first 3328 MiB of RAM (up to 5376 MiB: QEMU leaves out 2 to 4 GiB) are of node 0, so
+# what does not ask for a node is placed as if there were one. No automatic balancing: it
+# would invalidate at random. Not numa=fake=2: it makes one node of RAM with these holes.
+NODE_0_MB = 3328
+NO_BALANCING = "numa_balancing=disable"
 # With a thread per CPU, QEMU 7.2 now and then keeps a stale translation of code that
 # another CPU is patching: one boot in 40 died of an int3 in sched_clock_cpu(). One
 # thread for all CPUs measured no slower on two cores.
@@ -75,17 +81,26 @@ def parse_mem(text):
     return size
 
 
+def nodes(settings):
+    """What tells QEMU of them; firmware tells the kernel."""
+    sizes = NODE_0_MB, settings.mem_mb - NODE_0_MB
+    cpus = f",cpus=0-{settings.cpus - 1}", ""
+    return [option for node in (0, 1) for option in (
+        "-object", f"memory-backend-ram,id=node{node},size={sizes[node]}M",
+        "-numa", f"node,nodeid={node},memdev=node{node}{cpus[node]}")]
+
+
 def _command(kernel, settings, accel, initrd, console, sock):
     # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
     append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
-              f"{settings.append}").strip()
+              f"{NO_BALANCING} {settings.append}").strip()
     files = ["-chardev", f"socket,id=files,path={settings.files}",
              "-device", f"virtserialport,chardev=files,name={FILES_PORT}"] if settings.files else []
     processor = "host" if accel == "kvm" else "max,-erms,-fsrm"
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-machine", "q35", "-cpu", processor,
             "-accel", "kvm" if accel == "kvm" else TCG,
-            "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M",
+            "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M", *nodes(settings),
             "-kernel", str(settings.image or kernel.image), "-initrd", str(initrd),
             "-append", append, "-serial", f"file:{console}",
             "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
