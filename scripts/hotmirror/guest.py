@@ -102,26 +102,63 @@ def image():
     return cache.entry("image", f"{tree_key()}-{cache.digest(LEFT_OUT)}.erofs", make)
 
 
-def source(version):
-    """Directory of the unpacked parts of linux-source-VERSION (7.3), from the tree's package."""
+def _source_package(version):
     debs = sorted((tree() / "sources").glob(f"linux-source-{version}_*.deb"))
     if not debs:
         raise Stop(f"the guest has no linux-source-{version}", "renew it: make clean-cache")
+    return debs[-1]
+
+
+def _unpack(deb, version, aside, patterns=()):
+    """The source in a package, or what of it is named by @patterns."""
     inside = f"linux-source-{version}"
+    aside.mkdir()
+    chosen = ["--wildcards", "--no-wildcards-match-slash", *(f"{inside}/{part}" for part in patterns)]
+    stages = [["dpkg-deb", "--fsys-tarfile", str(deb)],
+              ["tar", "-xO", f"./usr/src/{inside}.tar.xz"],
+              ["xz", "-dc", "-T0"],
+              ["tar", "-x", "-C", str(aside), "--strip-components=1", *(chosen if patterns else ())]]
+    _pipeline(stages, f"unpacking {deb.name}")
+
+
+def source(version):
+    """Directory of the unpacked parts of linux-source-VERSION (7.3), from the tree's package."""
+    deb = _source_package(version)
 
     def make(aside):
-        say(f"unpacking the kselftest framework of {inside}")
-        aside.mkdir()
-        patterns = [f"{inside}/{part}" for part in SOURCE_PARTS]
-        stages = [["dpkg-deb", "--fsys-tarfile", str(debs[-1])],
-                  ["tar", "-xO", f"./usr/src/{inside}.tar.xz"],
-                  ["xz", "-dc", "-T0"],
-                  ["tar", "-x", "-C", str(aside), "--strip-components=1", "--wildcards",
-                   "--no-wildcards-match-slash", *patterns]]
-        _pipeline(stages, f"unpacking {debs[-1].name}")
+        say(f"unpacking the kselftest framework of linux-source-{version}")
+        _unpack(deb, version, aside, SOURCE_PARTS)
 
-    key = cache.digest("source 2", debs[-1].name, SOURCE_PARTS)
+    key = cache.digest("source 2", deb.name, SOURCE_PARTS)
     return cache.entry("source", f"{version}-{key}", make)
+
+
+def whole_source(version):
+    """Directory of the whole linux-source-VERSION, to build kernels from."""
+    deb = _source_package(version)
+
+    def make(aside):
+        cache.need_space(3, f"linux-source-{version}")
+        say(f"unpacking linux-source-{version} (a minute, once)")
+        _unpack(deb, version, aside)
+
+    return cache.entry("linux", f"{version}-{cache.digest('linux 1', deb.name)}", make)
+
+
+def repository(version):
+    """A git repository whose first commit (tag v-base) is the whole linux-source-VERSION."""
+    source_tree = whole_source(version)
+
+    def make(aside):
+        cache.need_space(4, f"a git repository of linux-source-{version}")
+        say(f"making a git repository of linux-source-{version} (two minutes, once)")
+        shutil.copytree(source_tree, aside, symlinks=True)
+        who = ["-c", "user.name=hotmirror", "-c", "user.email=hotmirror@localhost", "-c", "gc.auto=0"]
+        for command in (["init", "-q"], ["add", "-A", "-f"], [*who, "commit", "-q", "-m", f"linux-source-{version}"],
+                        ["tag", "v-base"]):
+            host.run(["git", "-C", aside, *command], "making a git repository")
+
+    return cache.entry("repository", source_tree.name.removeprefix("linux-"), make)
 
 
 def _pipeline(stages, doing):

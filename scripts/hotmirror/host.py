@@ -26,7 +26,10 @@ def is_root():
 
 
 def find(program):
-    """Path of a program; sbin is searched even where a user's PATH lacks it."""
+    """Path of a program or, named by its whole path, of any file; sbin is searched even where
+    a user's PATH lacks it."""
+    if program.startswith("/"):
+        return program if os.path.exists(program) else None
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
