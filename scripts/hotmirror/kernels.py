@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KERNEL=: which kernel is tested, and where its image, modules and headers are."""
 
+import os
 import platform
 import re
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from . import guest
 from .say import Stop
 
 NEWEST, STABLE, RUNNING = "trixie-backports", "trixie", "running"
+# Names a kernel source that tests are built with, instead of the tree's own (a bisection's is frozen).
+FRAMEWORK = "HOTMIRROR_FRAMEWORK"
 REQUIRED = ("HMM_MIRROR", "ZONE_DEVICE", "MODULES")
 GUEST_NEEDS = ("BLK_DEV_INITRD", "TMPFS", "DEVTMPFS", "VIRTIO_CONSOLE", "VIRTIO_PCI")
 
@@ -86,6 +89,8 @@ def _release(path):
 
 def _with_selftests(*candidates):
     """The first source directory that has the kselftest framework, or the packaged one's."""
+    if os.environ.get(FRAMEWORK):
+        return Path(os.environ[FRAMEWORK])
     for source in candidates:
         if (source / "tools/testing/selftests/lib.mk").exists():
             return source.resolve()
