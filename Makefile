@@ -12,8 +12,8 @@ export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT S
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
 	@echo '                  run the selftests on a kernel in a VM and judge the run'
-	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
-	@echo '                  kernel tree, or running (this very machine; read README.md first)'
+	@echo '                  k: trixie-backports (default: newest packaged), trixie, bookworm (6.1), path of'
+	@echo '                  a built kernel tree, or running (this very machine; read README.md first)'
 	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
 	@echo 'make races [KERNEL=k] [RACES=default|all] [TESTS="race.glob ..."] [OUT=dir]'
 	@echo '                  run the schedules: coverage by pair and memory as text and as a heat map'
