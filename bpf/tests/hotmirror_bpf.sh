@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# Do the bpftrace scripts tell the truth? All three observe one workload of known
+# Do the bpftrace scripts tell the truth? All four observe one workload of known
 # numbers; each must agree with it, with the driver's counters and with the
 # kernel's own ring buffer. A loss anywhere is a failure called inconclusive, and
 # the last tests show that it is.
@@ -9,7 +9,7 @@
 # shellcheck source=truth.sh disable=SC1091
 . "$(dirname "$0")/truth.sh"
 
-SCRIPTS=(notifier_latency fault_latency device_events)
+SCRIPTS=(notifier_latency fault_latency fault_trace device_events)
 # shellcheck disable=SC2034	# for truth.sh
 JUDGE=judge.jq
 TRACING=/sys/kernel/tracing
@@ -58,6 +58,7 @@ workload_start hotmirror_workload
 ring_buffer_start
 start notifier_latency "$PID_OF" "$START" "$END"
 start fault_latency "$PID_OF"
+start fault_trace "$PID_OF"
 start device_events "$ID"
 workload_run
 ring_buffer_end
@@ -69,11 +70,15 @@ test_cut_stream device_events
 test_wrong_numbers <<-END
 	notifier_latency @invalidations
 	notifier_latency @callback_ns
-	fault_latency @calls
-	fault_latency @own_total_ns
+	fault_latency @faults
+	fault_latency @restarts
+	fault_latency @uffd_ns
 	fault_latency @uffd_total_ns
-	fault_latency @fault_ns
-	fault_latency @walk_total_ns
+	fault_trace @calls
+	fault_trace @own_total_ns
+	fault_trace @uffd_total_ns
+	fault_trace @fault_ns
+	fault_trace @walk_total_ns
 	device_events @invalidations
 	device_events @cleared
 	device_events @fault_total_ns

@@ -29,6 +29,7 @@ test_cut_stream uffd_stalls
 test_wrong_numbers <<-END
 	notifier_subscribers @callbacks
 	notifier_subscribers @callback_ns
+	retry_storms @attempts
 	retry_storms @retries
 	retry_storms @lost_total_ns
 	retry_storms @stacks

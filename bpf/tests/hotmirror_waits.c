@@ -37,6 +37,7 @@
 #define REGION_PAGES	(ONE_PASS_PAGES + TWO_PASS_PAGES)
 #define HOLD_NS		250000000ULL	/* of an invalidation: above the threshold */
 #define STALL_NS	30000000ULL
+#define LOST_NS		5000000ULL	/* at least, from an invalidation to the next attempt */
 #define NR(array)	(sizeof(array) / sizeof(*(array)))
 
 struct target {
@@ -147,9 +148,10 @@ static int strike(struct target *t, const struct storm *s, int gate, char *p, un
 
 	if (check_ret(hm_gate_wait(gate, HM_LIMIT_MS), "wait for the victim"))
 		return -1;
-	begin = now_ns();
 	if (actor_do(&culprit, t))
 		return -1;
+	begin = now_ns();
+	hold_until(begin + LOST_NS);
 	tally_time(t->tally, "lost", now_ns() - begin, 0, "hm_victim");
 	tally_add(t->tally, "retries", 1, "hm_victim,%s,%s", s->culprit, s->event);
 	called_back(t, s->event, false);

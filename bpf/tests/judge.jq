@@ -5,8 +5,8 @@
 #	jq -rn -L DIR --arg script NAME --argjson missed N --slurpfile stream S.json \
 #	   --slurpfile report R.json --slurpfile trace T.json -f judge.jq
 #
-# script	notifier_latency, fault_latency, device_events: whose expectations
-#		apply; any other name: none, only the stream is judged
+# script	notifier_latency, fault_latency, fault_trace, device_events: whose
+#		expectations apply; any other name: none, only the stream is judged
 # missed	events that the kernel counted as not seen by the script
 # stream	what `bpftrace -f json` printed
 # report	{expected, driver}: REPORT of hotmirror_workload
@@ -21,9 +21,10 @@ include "stream";
 def filled:
 	{ notifier_latency: ["@invalidations", "@callback_ns", "@callback_total_ns",
 			     "@span_ns"],
-	  fault_latency: ["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
-			  "@uffd_total_ns", "@faults", "@fault_ns", "@fault_total_ns",
-			  "@restarts", "@walk_ns", "@walk_total_ns"],
+	  fault_latency: ["@uffd_ns", "@uffd_total_ns", "@faults", "@restarts"],
+	  fault_trace: ["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
+			"@uffd_total_ns", "@faults", "@fault_ns", "@fault_total_ns",
+			"@restarts", "@walk_ns", "@walk_total_ns"],
 	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults",
 			  "@fault_ns", "@fault_total_ns", "@populates", "@populate_ns",
 			  "@populate_retries", "@migrated", "@migrate_ns", "@unplug_ns"]
@@ -42,9 +43,20 @@ def notifier_latency($m; $e; $d; $t):
 	same("@refused"; $m["@refused"] // {}; {}),
 	same("callbacks of the driver"; $d.invalidates; $e.events | add);
 
-# A wait lies between what the workload measured inside of it and around it; the
-# call without its wait is a part of what the driver measured around the call.
+# A wait lies between what the workload measured inside of it and around it, and drops
+# the lock, so that the fault is taken up anew.
 def fault_latency($m; $e; $d; $t):
+	same("@faults"; $m["@faults"]; $e.faults),
+	same("faults of the driver"; $d.faults; $e.faults),
+	same("@restarts"; $m["@restarts"]; $e.held),
+	same("@major"; $m["@major"] // 0; 0),
+	same("@busy"; $m["@busy"] // 0; 0),
+	same("userfaultfd waits"; $m["@uffd_ns"] | map_values(entries); {remote: $e.held}),
+	between("userfaultfd wait, ns"; $m["@uffd_total_ns"].remote // 0; $e.held_min_ns;
+		$e.held_max_ns);
+
+# The call without its wait is a part of what the driver measured around the call.
+def fault_trace($m; $e; $d; $t):
 	"get_user_pages_remote" as $path
 	| ($m["@uffd_total_ns"][$path] // 0) as $wait
 	| same("@calls"; $m["@calls"][$path]; $e.faults),
@@ -92,5 +104,6 @@ $stream
 | verdict($s | losses($script; $missed; filled);
 	  if $script == "notifier_latency" then notifier_latency($m; $e; $d; $t)
 	  elif $script == "fault_latency" then fault_latency($m; $e; $d; $t)
+	  elif $script == "fault_trace" then fault_trace($m; $e; $d; $t)
 	  elif $script == "device_events" then device_events($m; $e; $d; $t)
 	  else empty end)

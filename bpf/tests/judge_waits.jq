@@ -14,8 +14,7 @@ def filled:
 	  retry_storms: ["@attempts", "@retries", "@stacks", "@lost_ns", "@lost_total_ns",
 			 "@longest"],
 	  slow_invalidations: ["@invalidations", "@slow", "@slow_ns", "@slow_total_ns",
-			       "@delayed_total_ns", "@populates", "@waits", "@wait_ns",
-			       "@wait_total_ns"],
+			       "@delayed_total_ns", "@waits", "@wait_ns", "@wait_total_ns"],
 	  uffd_stalls: ["@stalls", "@stall_ns", "@stall_total_ns", "@handled", "@handled_ns",
 			"@interrupted"]
 	}[$script];
@@ -55,7 +54,7 @@ def retry_storms($m; $e; $d):
 	     $e.retries | with_entries(select(.key | contains("itself") | not)) | add),
 	same("@longest"; $m["@longest"]; {hm_victim: 3}),
 	# One for each access that populated, one more for each fault or retry.
-	same("@attempts"; $m["@attempts"] | add; $d.populates + $d.faults + $d.retries),
+	same("@attempts"; $m["@attempts"]; $d.populates + $d.faults + $d.retries),
 	same("entries of @lost_ns"; $m["@lost_ns"] | counted;
 	     {hm_victim: ($e.retries | add)}),
 	all_between("@lost_total_ns"; $m["@lost_total_ns"]; $e.lost),
@@ -78,8 +77,7 @@ def slow_invalidations($m; $e; $d):
 		  if $slow == $e.slow_calls then $e.slow | map(.max) | add else infinite end),
 	same("@waits"; $m["@waits"]; $e.waits),
 	same("entries of @wait_ns"; $m["@wait_ns"] | counted; $e.waits | by_first),
-	all_between("@wait_total_ns"; $m["@wait_total_ns"]; $e.wait),
-	same("@populates"; $m["@populates"]; $d.populates + $d.faults + $d.retries);
+	all_between("@wait_total_ns"; $m["@wait_total_ns"]; $e.wait);
 
 def uffd_stalls($m; $e; $d):
 	same("@stalls"; $m["@stalls"]; $e.stalls),

@@ -138,7 +138,7 @@ session_ready() {
 
 # Add what the programs of each script were too busy to see so far, by the kernel's
 # count, to its MISSED with the sign given. No process is started for it: an exec is
-# an event of fault_latency.
+# an event of fault_trace.
 session_missed() {
 	local sign=$1 script file key value counters
 

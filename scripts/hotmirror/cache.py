@@ -13,7 +13,7 @@ from pathlib import Path
 from .say import Stop, say
 
 # How many of a kind stay, at least; more only while they were used in the last day.
-KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4}
+KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4, "lint": 400}
 
 
 def root():

@@ -2,7 +2,8 @@
 """The checks of scripts/lint.
 
 A check is a function that takes a Bench (a copy of the sources, the guest's tools) and
-returns complaints, one text each; none means that it passed.
+returns complaints, one text each; none means that it passed. That a slow one passed is
+remembered in the cache, by the tools and the text of what it looked at.
 """
 
 import ast
@@ -16,9 +17,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import build, guest, host, kernels, lint_readme
+from . import build, cache, guest, host, kernels, lint_readme
 from .say import Stop, say
 
+HERE = Path(__file__).resolve().parent
 IGNORED_TYPES = "scripts/lint.d/checkpatch-ignore"
 MAX_LINES = 600
 SHOWN = 25                     # complaints of one check that are printed
@@ -59,6 +61,20 @@ class Bench:
 
     def __init__(self, root, files):
         self.root, self.files = root, sorted(files)
+        self.remembers = False
+
+    def _memory(self, check, names):
+        key = cache.digest("lint 1", check, guest.tree_key(), *sorted(HERE.glob("lint*.py")),
+                           *(part for name in names for part in (name, self.text(name))))
+        return key, cache.root() / f"lint-{key}"
+
+    def is_known(self, check, names):
+        """These files passed the check before, as they are now."""
+        return self.remembers and self._memory(check, names)[1].exists()
+
+    def remember(self, check, names):
+        if self.remembers:
+            cache.entry("lint", self._memory(check, names)[0], lambda aside: aside.touch())
 
     def text(self, name):
         return (self.root / name).read_text(encoding="utf-8", errors="replace")
@@ -213,13 +229,17 @@ def _ignored(b):
             if line.strip() and not line.startswith("#")]
 
 
+def _run_checkpatch(b, files):
+    return b.in_tree(["perl", "/payload/kernel/scripts/checkpatch.pl", "--strict", "--no-tree",
+                      "--show-types", "--terse", "--no-summary", "-f", *files], kernels.newest().source)
+
+
 def checkpatch(b):
     """checkpatch.pl --strict of the newest kernel on every C file and header"""
-    files = b.named("*.c", "*.h")
+    files = [name for name in b.named("*.c", "*.h") if not b.is_known("checkpatch", [name])]
     ignored = _ignored(b)
-    command = ["perl", "/payload/kernel/scripts/checkpatch.pl", "--strict", "--no-tree",
-               "--show-types", "--terse", "--no-summary", "-f", *files]
-    status, output = b.in_tree(command, kernels.newest().source)
+    status, output = _run_checkpatch(b, files) if files else (0, [])
+    spoken_of = {line.partition(":")[0] for line in output}
     bad, judged = [], 0
     for line in output:
         match = re.match(r"(\S+?):\d+: (?:ERROR|WARNING|CHECK):(\w+): ", line)
@@ -232,6 +252,9 @@ def checkpatch(b):
             bad.append(line)
     if status and not judged:
         bad.append(f"checkpatch.pl ended with status {status}")
+    elif status in (0, 1):
+        for name in set(files) - spoken_of:
+            b.remember("checkpatch", [name])
     bad += [f"{IGNORED_TYPES}: {i.glob} {i.kind} is not needed any more"
             for i in ignored if not i.used]
     return bad
@@ -312,11 +335,20 @@ class Check:
     name: str
     function: object
     pick: object = None        # a kernel to build for
+    looks_at: tuple = ()       # globs; that these passed is remembered
 
     def run(self, b):
-        return self.function(b, self.pick) if self.pick else self.function(b)
+        names = b.named(*self.looks_at)
+        if names and b.is_known(self.name, names):
+            return []
+        complaints = self.function(b, self.pick) if self.pick else self.function(b)
+        if names and not complaints:
+            b.remember(self.name, names)
+        return complaints
 
 
+DRIVER = ("test_driver/*",)
+TESTS = ("*.c", "*.h", "*Makefile", "selftests/*", "bpf/*")
 CHECKS = [
     Check("spdx", spdx),
     Check("whitespace", whitespace),
@@ -325,19 +357,20 @@ CHECKS = [
     Check("python", python),
     Check("shellcheck", shellcheck),
     Check("checkpatch", checkpatch),
-    Check("w1.newest", w1, kernels.newest),
-    Check("sparse.newest", sparse, kernels.newest),
-    Check("w1.trixie", w1, kernels.stable),
-    Check("sparse.trixie", sparse, kernels.stable),
-    Check("collections.newest", collections, kernels.newest),
-    Check("collections.trixie", collections, kernels.stable),
+    Check("w1.newest", w1, kernels.newest, DRIVER),
+    Check("sparse.newest", sparse, kernels.newest, DRIVER),
+    Check("w1.trixie", w1, kernels.stable, DRIVER),
+    Check("sparse.trixie", sparse, kernels.stable, DRIVER),
+    Check("collections.newest", collections, kernels.newest, TESTS),
+    Check("collections.trixie", collections, kernels.stable, TESTS),
     Check("user_c", user_c),
-    Check("readme.newest", lint_readme.readme, kernels.newest),
+    Check("readme.newest", lint_readme.readme, kernels.newest, TESTS),
 ]
 
 
-def run_all(report):
+def run_all(report, fresh=False):
     with bench(worktree()) as b:
+        b.remembers = not fresh
         for check in CHECKS:
             say(f"lint: {check.name}")
             report.add(check.name, check.run(b))

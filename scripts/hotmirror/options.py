@@ -22,7 +22,8 @@ def parser(doc, usage=None):
                        help=f"{kernels.NEWEST} (default: newest packaged), {kernels.STABLE}, "
                             "or the path of a built kernel tree")
     group.add_argument("--accel", default=environment("ACCEL") or "auto",
-                       help="auto (default: KVM if a guest really boots with it), kvm, tcg")
+                       help="auto (default: KVM if a guest really boots with it), kvm, tcg, icount (tcg, "
+                            "and the guest measures instructions, 1 ns each)")
     group.add_argument("--cpus", metavar="N", default=environment("CPUS") or "",
                        help="processors of the guest (default: this machine's, 2 to 4)")
     group.add_argument("--mem", metavar="SIZE", default=environment("MEM") or f"{vm.DEFAULT_MEM_MB}M",

@@ -17,7 +17,7 @@ from . import cache, guest, host, initramfs
 from .say import Stop, say
 from .stream import Parser
 
-ACCELS = ("auto", "kvm", "tcg")
+ACCELS = ("auto", "kvm", "tcg", "icount")
 PORT = "hotmirror.results"
 FILES_PORT = "hotmirror.files"
 # 576 MiB at 4544 MiB: the first 64 MiB share a 128 MiB section with RAM (claim S9).
@@ -25,10 +25,19 @@ ARENA_MB, ARENA_AT_MB = 576, 4544
 # Legacy pmem that a test may make real device-dax of, for small pages and for PMDs. Apart,
 # so that they stay two; each has 2 MiB and more for its label (selftests/lib/devdax.h).
 SCRATCH_PMEM = "memmap=20M!5184M memmap=20M!5248M hotmirror.scratch_pmem"
+# Two nodes, so that pages can be moved from one to the other. All CPUs, the arena, the scratch
+# pmem and the first 3328 MiB of RAM (up to 5376 MiB: QEMU leaves out 2 to 4 GiB) are of node 0, so
+# what does not ask for a node is placed as if there were one. No automatic balancing: it
+# would invalidate at random. Not numa=fake=2: it makes one node of RAM with these holes.
+NODE_0_MB = 3328
+NO_BALANCING = "numa_balancing=disable"
 # With a thread per CPU, QEMU 7.2 now and then keeps a stale translation of code that
 # another CPU is patching: one boot in 40 died of an int3 in sched_clock_cpu(). One
 # thread for all CPUs measured no slower on two cores.
 TCG = "tcg,thread=single"
+# The guest's clock goes by its instructions, 1 ns each: what the machine does besides, and
+# how long an instruction takes, is not in what a guest measures.
+ICOUNT = ["-icount", "shift=0"]
 MIN_MEM_MB, DEFAULT_MEM_MB = 4096, 5632
 PRCTL, PR_SET_PDEATHSIG = ctypes.CDLL(None).prctl, 1
 BOOT_LIMIT, SILENCE_LIMIT, PROBE_LIMIT = 180, 90, 20
@@ -72,23 +81,33 @@ def parse_mem(text):
     return size
 
 
+def nodes(settings):
+    """What tells QEMU of them; firmware tells the kernel."""
+    sizes = NODE_0_MB, settings.mem_mb - NODE_0_MB
+    cpus = f",cpus=0-{settings.cpus - 1}", ""
+    return [option for node in (0, 1) for option in (
+        "-object", f"memory-backend-ram,id=node{node},size={sizes[node]}M",
+        "-numa", f"node,nodeid={node},memdev=node{node}{cpus[node]}")]
+
+
 def _command(kernel, settings, accel, initrd, console, sock):
     # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
     append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
-              f"{settings.append}").strip()
+              f"{NO_BALANCING} {settings.append}").strip()
     files = ["-chardev", f"socket,id=files,path={settings.files}",
              "-device", f"virtserialport,chardev=files,name={FILES_PORT}"] if settings.files else []
     processor = "host" if accel == "kvm" else "max,-erms,-fsrm"
     return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
             "-display", "none", "-machine", "q35", "-cpu", processor,
             "-accel", "kvm" if accel == "kvm" else TCG,
-            "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M",
+            "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M", *nodes(settings),
             "-kernel", str(settings.image or kernel.image), "-initrd", str(initrd),
             "-append", append, "-serial", f"file:{console}",
             "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=results,path={sock}",
-            "-device", f"virtserialport,chardev=results,name={PORT}", *files]
+            "-device", f"virtserialport,chardev=results,name={PORT}", *files,
+            *(ICOUNT if accel == "icount" else [])]
 
 
 def _die_with_parent():
@@ -227,7 +246,7 @@ def _probe(kernel):
 
 
 def choose_accel(wanted, kernel):
-    """("kvm" or "tcg", why)."""
+    """("kvm", "tcg" or "icount", why)."""
     if wanted != "auto":
         return wanted, "asked for"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -247,7 +266,7 @@ def choose_accel(wanted, kernel):
 
 
 def boot(kernel, settings, payload, console, on_record):
-    """Choose the acceleration, boot, return (Ending, "kvm" or "tcg").
+    """Choose the acceleration, boot, return (Ending, what choose_accel() chose).
 
     An interruption ends the guest and is an ending like others: what was heard stays.
     """

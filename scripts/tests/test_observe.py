@@ -196,7 +196,7 @@ def scenario_from_make_to_the_files():
     check(6e9 <= session["end_ns"] - session["begin_ns"] <= 60e9, f"a span of {session}")
     check(set(session["threads"].values()) == {"main", "device-reader"}, session["threads"])
     faults = sum(count for name, count in did["did"].items() if name.startswith("faults_"))
-    seen = sum(bucket["count"] for bucket in waits[0]["get_user_pages_remote"])
+    seen = sum(bucket["count"] for bucket in waits[0]["remote"])
     equal((faults, faults), (did["driver"]["faults"], seen), "faults of the driver, waits that the script saw")
 
 

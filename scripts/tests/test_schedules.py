@@ -39,6 +39,9 @@ REPLAYS = (
     ("read+munmap@anon:core.hmm_range_fault", 0, "", True),
     ("read+fork_child@file_cow:populate.faulted", 0, "", True),
     ("read+exit@anon:populate.begin", 0, "", True),
+    ("read+move_pages@anon:populate.begin", 0, "", True),
+    ("move_pages+write@thp:invalidate.cleared", 0, "", True),
+    ("move_pages+read@hugetlb:invalidate.enter", 0, "", True),
     ("read+truncate@memfd:populate.faulted", 0, "", True),
     ("read+uffd_copy@shmem-missing:uffd.missing", 0, "", True),
     # SKIP_RETRY leaves a stale entry, EVICT_NO_COPY brings home zeroes.

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -320,3 +321,18 @@ def fault_goes_into_no_other_text():
             check("SKIP_RETRY" in stop.what, stop.what)
         else:
             check(False, f"no complaint about {other!r}")
+
+
+@case
+def guest_has_two_nodes():
+    """Whatever MEM is: both have memory, and the reserved ranges are of node 0."""
+    hole_mb = 2048      # q35 puts what is beyond 2 GiB at 4 GiB and up
+    pmem = [sum(map(int, pair)) for pair in re.findall(r"memmap=(\d+)M!(\d+)M", vm.SCRATCH_PMEM)]
+    for mem in (vm.MIN_MEM_MB, vm.DEFAULT_MEM_MB, 16384):
+        for cpus in (1, 4):
+            options = vm.nodes(vm.Settings(cpus=cpus, mem_mb=mem))
+            sizes = [int(size) for size in re.findall(r"size=(\d+)M", " ".join(options))]
+            equal((2, mem), (len(sizes), sum(sizes)), "nodes and their memory")
+            check(min(sizes) > 0, f"{sizes}: a node without memory")
+            check(max([vm.ARENA_AT_MB + vm.ARENA_MB, *pmem]) <= sizes[0] + hole_mb, f"{sizes}: beyond node 0")
+            equal([f"0-{cpus - 1}"], re.findall(r"cpus=(\S+)", " ".join(options)), "nodes with CPUs")

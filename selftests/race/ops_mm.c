@@ -133,26 +133,57 @@ static void soft_offline(struct race_run *r)
 			 -errno : 0);
 }
 
+/*
+ * A PMD that is a migration entry: migrate_vma_collect_pmd() of 6.12 asks for its PTEs again
+ * and again, and never schedules. Here all sides share a CPU: who migrates never runs again.
+ * Kernels that know large device folios leave such a PMD out.
+ */
+static bool collects_for_ever(const struct race_shared *sh)
+{
+	struct hotmirror_query q = {};
+	bool migrates = false;
+
+	for (int i = 0; i < RACE_SIDES; i++)
+		migrates |= sh->prepare[i] && sh->prepare[i]->flags & OP_MIGRATES;
+	return migrates && sh->memory->flags & MEM_THP &&
+	       (hm_query(sh->control, &q) || !(q.features & HOTMIRROR_HAS_LARGE));
+}
+
 static int two_nodes(struct race_setup *s)
 {
 	if (access("/sys/devices/system/node/node1/meminfo", F_OK))
 		return race_lacks(s, -EOPNOTSUPP, "one NUMA node: nowhere to move pages to");
+	if (collects_for_ever(s->shared))
+		return race_lacks(s, -EOPNOTSUPP, "kernel bug: migrate_vma_setup() spins while a "
+				  "huge page is a migration entry, the guest is lost");
 	return 0;
 }
 
-/* To the node where they are not. */
+/* Where it is, or less than 0. */
+static int node_of(void *page)
+{
+	int is_at = 0;
+
+	return syscall(SYS_move_pages, 0, 1UL, &page, NULL, &is_at, 0) ? -errno : is_at;
+}
+
+/* Away from the node of the first that is there: a huge page goes once. */
 static void move(struct race_run *r)
 {
-	const int move_own = 1 << 1;
+	const int move_own = 1 << 1, first = r->area->b_first, end = first + r->area->b_pages;
+	char *sample = r->area->sample;
+	size_t size = hm_page_size();
+	int is_at = -1, node;
 
-	for (int i = r->area->b_first; i < r->area->b_first + r->area->b_pages; i++) {
-		void *page = r->area->sample + i * hm_page_size();
-		int node = 0, is_at = 0, ret;
+	for (int i = first; i < end && is_at < 0; i++)
+		is_at = node_of(sample + i * size);
+	node = is_at == 0;
+	for (int i = first; i < end; i++) {
+		void *page = sample + i * size;
 
-		ret = syscall(SYS_move_pages, 0, 1UL, &page, NULL, &is_at, 0);
-		node = is_at == 0;
-		ret = ret ?: syscall(SYS_move_pages, 0, 1UL, &page, &node, &is_at, move_own);
-		race_all(r, i, 1, ret < 0 ? -errno : is_at < 0 ? is_at : 0);
+		if (syscall(SYS_move_pages, 0, 1UL, &page, &node, &is_at, move_own) < 0)
+			is_at = -errno;
+		race_all(r, i, 1, is_at < 0 ? is_at : is_at == node ? 0 : -EAGAIN);
 	}
 }
 
@@ -209,6 +240,20 @@ static const char *movable(unsigned int memory)
 	return on_lists(memory);
 }
 
+/* Huge pages and files go in ways of their own; with MPOL_MF_MOVE, what is mapped once. */
+static const char *has_node(unsigned int memory)
+{
+	if (memory & PLACED)
+		return "move_pages() leaves a device's memory where it is";
+	if (memory & MEM_KSM)
+		return "move_pages() leaves pages alone that are mapped more than once";
+	if (memory & MEM_HOLE)
+		return "there is no page";
+	if (memory & MEM_SMALL || (memory & MEM_FILE && memory & MEM_ANON))
+		return "small anonymous pages say as much";
+	return NULL;
+}
+
 #define BEST	OP_BEST_EFFORT
 #define SLOW	(OP_BEST_EFFORT | OP_SLOW)
 
@@ -226,7 +271,7 @@ const struct race_op race_ops_mm[] = {
 	{ "soft_offline", "the middle pages are moved to other places (MADV_SOFT_OFFLINE)",
 	  SLOW | OP_RECLAIMS, 0, movable, can_offline, soft_offline, 0 },
 	{ "move_pages", "the middle pages are moved to another NUMA node", BEST | OP_RECLAIMS, 0,
-	  movable, two_nodes, move, 0 },
+	  has_node, two_nodes, move, 0 },
 };
 
 const int race_nr_ops_mm = sizeof(race_ops_mm) / sizeof(race_ops_mm[0]);

@@ -124,16 +124,24 @@ static void op_to_sys(int side)
 }
 
 /* @end */
-/* @for pin */
-static void op_pin(int side)
+/* @for pin faults_pin */
+static int pin_all(int side, struct hotmirror_pin *p)
 {
-	struct hotmirror_pin p = {
-		.size = sizeof(p),
+	*p = (struct hotmirror_pin){
+		.size = sizeof(*p),
 		.flags = HOTMIRROR_PIN_WRITE,
 		.addr = (uintptr_t)sh->sample,
 		.length = sh->pages * page_size,
 	};
-	int ret = ioctl(fd[sides[side].file], HOTMIRROR_PIN, &p);
+	return ioctl(fd[sides[side].file], HOTMIRROR_PIN, p);
+}
+
+/* @end */
+/* @for pin */
+static void op_pin(int side)
+{
+	struct hotmirror_pin p;
+	int ret = pin_all(side, &p);
 
 	/* Fewer pages than asked for: nobody says why. */
 	result(side, 0, ret ? 1 : p.pages, ret);
@@ -247,17 +255,12 @@ static void op_unplug(int side)
 /* The page faults of a pin or an exclusive access, and nothing else of it. */
 static void faults_pin(int side)
 {
-	struct hotmirror_pin p = {
-		.size = sizeof(p),
-		.flags = HOTMIRROR_PIN_WRITE,
-		.addr = (uintptr_t)sh->sample,
-		.length = sh->pages * page_size,
-	};
-	int ret = ioctl(fd[sides[side].file], HOTMIRROR_PIN, &p);
-	struct hotmirror_pin unpin = { .size = sizeof(unpin), .id = p.id };
+	struct hotmirror_pin p, unpin;
 
-	if (!ret)
-		ioctl(fd[sides[side].file], HOTMIRROR_UNPIN, &unpin);
+	if (pin_all(side, &p))
+		return;
+	unpin = (struct hotmirror_pin){ .size = sizeof(unpin), .id = p.id };
+	ioctl(fd[sides[side].file], HOTMIRROR_UNPIN, &unpin);
 }
 
 /* @end */

@@ -118,16 +118,22 @@ static void op_soft_offline(int side)
 
 /* @end */
 /* @for move_pages */
-/* To the node where they are not. */
+/* Away from the node of the first that is there. */
 static void op_move_pages(int side)
 {
-	for (int i = sh->first; i < sh->first + sh->nr; i++) {
+	int is_at = -1, node;
+
+	for (int i = sh->first; i < sh->first + sh->nr && is_at < 0; i++) {
 		void *page = sh->sample + i * page_size;
-		int is_at = 0, node;
 
 		syscall(SYS_move_pages, 0, 1UL, &page, NULL, &is_at, 0);
-		node = is_at == 0;
-		result(side, i, 1, syscall(SYS_move_pages, 0, 1UL, &page, &node, &is_at, 2) < 0);
+	}
+	node = is_at == 0;
+	for (int i = sh->first; i < sh->first + sh->nr; i++) {
+		void *page = sh->sample + i * page_size;
+
+		result(side, i, 1, syscall(SYS_move_pages, 0, 1UL, &page, &node, &is_at, 2) < 0 ||
+		       is_at != node);
 	}
 }
 
