@@ -28,7 +28,7 @@ OLDEST_PYTHON = (3, 11)
 SOURCES = (".c", ".h", ".py", ".sh", ".bt", ".jq", ".mk")
 PICTURES = (".png",)
 # Files whose format has no place for a licence line, or that are shown as they are.
-NO_SPDX = ("*.md", "*.json", "config", "settings", "*/config", "*/settings", "COPYING", "LICENSES/*")
+NO_SPDX = ("*.md", "*.json", "*.log", "config", "settings", "*/config", "*/settings", "COPYING", "LICENSES/*")
 # What Debian's sparse does not know of the headers of 7.3; it needs neither to judge us.
 SPARSE_HELP = "-D__typeof_unqual__=__typeof__ '-D__builtin_strlen(s)=(sizeof(s)-1)'"
 
