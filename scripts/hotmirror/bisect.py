@@ -80,7 +80,7 @@ def freeze(place):
         else:
             shutil.copy2(source, judge / name)
     shutil.copytree(kernels.newest().source, judge / FRAMEWORK, symlinks=True)
-    image = guest.image()
+    image = guest.DEBIAN_13.image()
     kept = place / "guest.erofs"
     try:
         os.link(image, kept)
@@ -95,7 +95,7 @@ def check_frozen(place, frozen):
     if not image.exists():
         cache.entry("image", frozen["guest"].removeprefix("image-"),
                     lambda aside: shutil.copy2(place / "guest.erofs", aside))
-    now = {"judge": cache.digest(place / "judge"), "guest": guest.image().name,
+    now = {"judge": cache.digest(place / "judge"), "guest": guest.DEBIAN_13.image().name,
            "compiler": kernel_build.compiler()}
     for what, before in frozen.items():
         if now[what] != before:

@@ -14,6 +14,12 @@ from .stream import unescape
 from .vm import signal_name
 
 KERNEL = "kernel"              # owner of messages that belong to no program
+# Details by which results.py tells whose fault it is.
+RUNNING_WHEN = "running when: "
+UNREPORTED = "the program did not report it"
+EXIT_TEST = "exit"             # stands for the program, if that failed and no test did
+CANNOT_BE_KILLED = "cannot be killed"
+TWICE, UNPLANNED = BROKEN_REPORTS = ("reported twice", "reported, but not planned")
 
 
 @dataclass
@@ -182,9 +188,9 @@ class Judge:
             test.status = FAIL
             test.detail = f"kernel: {accused}" + (f"; {result.detail}" if result.detail else "")
         if result.name in run.tests:
-            test.status, test.detail = FAIL, "reported twice"
+            test.status, test.detail = FAIL, TWICE
         elif not run.is_planned(result.name):
-            test.status, test.detail = FAIL, "reported, but not planned"
+            test.status, test.detail = FAIL, UNPLANNED
         run.tests[result.name] = test
         self.failures += test.status == FAIL
         self.listener.tested(run, test)
@@ -201,8 +207,8 @@ class Judge:
         if accused:
             self._add(run, "kernel_log", FAIL, f"kernel: {accused}", log)
         if run.complaint and not any(t.status == FAIL for t in run.tests.values()):
-            self._add(run, "exit", FAIL, run.complaint)
-        self._missing(run, run.complaint or "the program did not report it")
+            self._add(run, EXIT_TEST, FAIL, run.complaint)
+        self._missing(run, run.complaint or UNREPORTED)
         self.current = None
         self.listener.finished(run)
 
@@ -222,7 +228,7 @@ class Judge:
         if not name or name in run.tests or kind == "code":
             return
         how = {"timeout": f"still running when the {run.program.timeout} s of its program were over",
-               "stuck": "cannot be killed",
+               "stuck": CANNOT_BE_KILLED,
                "signal": f"its program was killed by {signal_name(number)}"}[kind]
         log, accused = self._verdict_of_log(run.program.full(name))
         self._add(run, name, FAIL, f"kernel: {accused}; {how}" if accused else how, log)
@@ -234,7 +240,7 @@ class Judge:
         if kind == "timeout":
             return f"{run.program.name} was ended after {run.program.timeout} s"
         if kind == "stuck":
-            return f"{run.program.name} cannot be killed"
+            return f"{run.program.name} {CANNOT_BE_KILLED}"
         if run.output.bail:
             return f"{run.program.name} gave up: {run.output.bail}"
         failed = any(test.status == FAIL for test in run.tests.values())
@@ -252,7 +258,7 @@ class Judge:
             name = self.current.output.running
             if name and name not in self.current.tests:
                 log, _ = self._verdict_of_log(self.current.program.full(name))
-                self._add(self.current, name, MISSING, f"running when: {why}", log)
+                self._add(self.current, name, MISSING, f"{RUNNING_WHEN}{why}", log)
         for run in self.runs.values():
             if run.ending is None:
                 begun = run is self.current

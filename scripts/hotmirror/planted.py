@@ -9,12 +9,11 @@ mended by the next. git bisect meets both on its way.
 import subprocess
 from dataclasses import dataclass
 
-from . import guest
+from . import linux
 from .say import Stop, say
 
 VERSION = "7.3"
 COMMITS, UNBUILDABLE, PLANTED, UNBOOTABLE = 42, 21, 23, 25
-BASE = "v-base"
 # Edited harmlessly, in this order; nothing that much else includes.
 FILES = """
     mm/hmm.c kernel/fork.c mm/memory.c lib/xarray.c mm/rmap.c fs/eventpoll.c mm/gup.c kernel/exit.c
@@ -70,7 +69,7 @@ DEAD = ("mm/page_counter.c",
 
 
 def _read(repository, path):
-    return subprocess.run(["git", "-C", str(repository), "show", f"{BASE}:{path}"], check=True,
+    return subprocess.run(["git", "-C", str(repository), "show", f"{linux.BASE}:{path}"], check=True,
                           capture_output=True).stdout.decode()
 
 
@@ -90,7 +89,7 @@ class History:
         data, words = text.encode(), f"{subject}\n".encode()
         when = 1565078400 + number * 3600
         head = f"commit refs/heads/{self.branch}\ncommitter hotmirror <hotmirror@localhost> {when} +0000\n"
-        start = f"from refs/tags/{BASE}^{{commit}}\n" if number == 1 else ""
+        start = f"from refs/tags/{linux.BASE}^{{commit}}\n" if number == 1 else ""
         self.stream += [head.encode(), b"data %d\n" % len(words), words, start.encode(),
                         b"M 100644 inline %s\n" % path.encode(), b"data %d\n" % len(data), data, b"\n"]
 
@@ -121,7 +120,7 @@ def _edit(history, number, fault):
 
 def make(name):
     """(repository, branch, hash of the planted commit)."""
-    fault, repository, branch = FAULTS[name], guest.repository(VERSION), f"planted-{name}"
+    fault, repository, branch = FAULTS[name], linux.repository(VERSION), f"planted-{name}"
     history = History(repository, branch)
     for number in range(1, COMMITS + 1):
         history.commit(number, *_edit(history, number, fault))

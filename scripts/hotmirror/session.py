@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import build, guest, initramfs, kmsg, running, verdict, vm
+from . import build, initramfs, kmsg, running, verdict, vm
 from .judge import Judge
 from .report import Report, write_files
 from .say import say
@@ -69,7 +69,7 @@ def facts_of(kernel, settings, programs, module, parameters, given):
         "module": {"file": module.name, "parameters": parameters,
                    "sha256": hashlib.sha256(module.read_bytes()).hexdigest()},
         "guest": None if kernel.running else {
-            "tree": guest.tree_key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
+            "tree": kernel.debian.key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
             "append": settings.append},
         "collection": str(given.collection), "tests": given.tests.split(),
         "seed": next((value for name, _, value in (text.partition("=") for text in given.env)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from . import ktap, vm
 
 EXIT = {"pass": 0, "fail": 1, "unknown": 2}
+PANIC, HANG = "Kernel panic - not syncing: ", "the guest hangs: "
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Verdict:
 
 def panic_line(console):
     """The panic that the console shows, without its time stamp."""
-    found = re.search(r"Kernel panic - not syncing: .*", console)
+    found = re.search(f"{PANIC}.*", console)
     return found.group(0).strip() if found else ""
 
 
@@ -49,7 +50,7 @@ def lost_guest(ending, settings, console):
     if panic:
         return "fail", panic
     if ending.gave_up:
-        return "fail", (f"the guest hangs: no sign of life for {settings.silence_limit:.0f} s; "
+        return "fail", (f"{HANG}no sign of life for {settings.silence_limit:.0f} s; "
                         f"its console ends: {last_words(console)}")
     if ending.damage:
         return "unknown", f"the result stream is damaged: {ending.damage}"
@@ -58,6 +59,11 @@ def lost_guest(ending, settings, console):
     if not ending.bye:
         return "unknown", f"the result stream was cut off after record {ending.records}"
     return None
+
+
+def accuses_kernel(why):
+    """Is the kernel to blame for the end of the guest?"""
+    return why.startswith((PANIC, HANG))
 
 
 def counts(tests):

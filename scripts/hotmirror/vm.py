@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cache, guest, host, initramfs
+from . import cache, host, initramfs
 from .say import Stop, say
 from .stream import Parser
 
@@ -91,8 +91,10 @@ def nodes(settings):
 
 
 def _command(kernel, settings, accel, initrd, console, sock):
-    # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
-    append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
+    # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by.
+    # secretmem.enable: memfd_secret() is off by default before 6.5.
+    append = (f"console=ttyS0 panic=-1 no_timer_check secretmem.enable=1 "
+              f"memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
               f"{NO_BALANCING} {settings.append}").strip()
     files = ["-chardev", f"socket,id=files,path={settings.files}",
              "-device", f"virtserialport,chardev=files,name={FILES_PORT}"] if settings.files else []
@@ -103,7 +105,7 @@ def _command(kernel, settings, accel, initrd, console, sock):
             "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M", *nodes(settings),
             "-kernel", str(settings.image or kernel.image), "-initrd", str(initrd),
             "-append", append, "-serial", f"file:{console}",
-            "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
+            "-drive", f"if=none,id=root,file={kernel.debian.image()},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=results,path={sock}",
             "-device", f"virtserialport,chardev=results,name={PORT}", *files,

@@ -75,7 +75,7 @@ def failed(done, *words):
 @case
 def trees_that_are_none():
     refused(run("kbuild", "/no/such/tree"), "is not a directory", "kernel source tree")
-    refused(run("kbuild", "9.9"), "no linux-source-9.9")
+    refused(run("kbuild", "9.9"), "no packaged source of 9.9", "7.3, 6.12")
     with scratch() as path:
         refused(run("kbuild", path), "is not a kernel tree", "Makefile, Kbuild")
         tree(path)
