@@ -3,18 +3,21 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest races explore flake check check-deep observe bench distclean clean-cache
+.PHONY: help kselftest matrix bisect races explore flake check check-deep observe bench distclean clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
-export KERNEL TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY \
+export KERNEL KERNELS TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY \
 	SCENARIO SCRIPTS DURATION HOTMIRROR_BPFTRACE
 
 help:
 	@echo 'make kselftest [KERNEL=k] [TESTS="glob ..."] [OUT=dir] [ACCEL=auto|kvm|tcg] [CPUS=n] [MEM=size]'
 	@echo '                  run the selftests on a kernel in a VM and judge the run'
-	@echo '                  k: trixie-backports (default: newest packaged), trixie, path of a built'
-	@echo '                  kernel tree, or running (this very machine; read README.md first)'
+	@echo '                  k: trixie-backports (default: newest packaged), trixie, bookworm (6.1), path of'
+	@echo '                  a built kernel tree, or running (this very machine; read README.md first)'
 	@echo '                  [RACES=default|all] [REPEAT=n] [SHARD=i/n]: which schedules, how often'
+	@echo 'make matrix [KERNELS="k ..."] [TESTS="glob ..."] [OUT=dir]'
+	@echo '                  the suite on each packaged kernel and on what scripts/kbuild built: one table'
+	@echo 'make bisect       how to find the commit that broke a test (git bisect run scripts/bisect)'
 	@echo 'make races [KERNEL=k] [RACES=default|all] [TESTS="race.glob ..."] [OUT=dir]'
 	@echo '                  run the schedules: coverage by pair and memory as text and as a heat map'
 	@echo 'make explore [SECONDS=60|COUNT=n] [SEED=n] [MEMORY=glob] [KERNEL=k] [OUT=dir]'
@@ -43,6 +46,12 @@ help:
 
 kselftest:
 	@scripts/need-python scripts/kselftest
+
+matrix:
+	@scripts/need-python scripts/matrix
+
+bisect:
+	@cat scripts/bisect.d/how
 
 races:
 	@scripts/need-python scripts/races

@@ -22,8 +22,7 @@ static struct hm_books books_before;
 /* How the harness would run a test. */
 struct judged {
 	const struct __test_metadata *test;
-	void (*fn)(struct __test_metadata *_metadata,
-		   struct __fixture_variant_metadata *variant);
+	test_fn *fn;
 };
 
 static struct judged *judged;
@@ -42,7 +41,7 @@ static inline void judge_left(struct __test_metadata *_metadata,
 {
 	struct hm_books now;
 
-	if (_metadata->exit_code == KSFT_FAIL)
+	if (test_code(_metadata) == KSFT_FAIL)
 		return;
 	EXPECT_EQ(0, hm_books_settle(before, false, limit_ms, &now));
 	EXPECT_EQ(0, hm_books_compare(&books_before, before, &now, judge_says, _metadata))
@@ -86,7 +85,7 @@ static void judge_test(struct __test_metadata *_metadata,
 		j++;
 	judge_begin(_metadata, variant);
 	EXPECT_EQ(0, hm_books_open(&before));
-	j->fn(_metadata, variant);
+	test_run(_metadata, variant, j->fn);
 	judge_left(_metadata, &before, HM_LIMIT_MS);
 	judge_log(_metadata);
 }

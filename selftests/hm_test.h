@@ -13,7 +13,7 @@
 #ifndef HOTMIRROR_HM_TEST_H
 #define HOTMIRROR_HM_TEST_H
 
-#include "kselftest_harness.h"
+#include "hm_harness.h"
 
 #include <signal.h>
 
@@ -147,7 +147,7 @@ static inline void rig_end(struct __test_metadata *_metadata, struct hm_rig *rig
 		close(rig->control);
 	if (rig->fd < 0)
 		return;
-	if (_metadata->exit_code != KSFT_FAIL)
+	if (test_code(_metadata) != KSFT_FAIL)
 		ret = hm_wait_status(rig->fd, 0, rig_drained, &st);
 	EXPECT_EQ(0, ret)
 		TH_LOG("instance %u is %s, %u readers, %u sleepers, %llu pages, %llu pgmap refs",
@@ -186,11 +186,11 @@ static inline __u32 rig_page(struct __test_metadata *_metadata, struct hm_rig *r
 /* As SKIP() at the end of a test, with the other directive; a failure it does not hide. */
 static inline void rig_xfail(struct __test_metadata *_metadata, const char *reason)
 {
-	if (_metadata->exit_code == KSFT_FAIL)
+	if (test_code(_metadata) == KSFT_FAIL)
 		return;
 	snprintf(_metadata->results->reason, sizeof(_metadata->results->reason), "%s",
 		 reason);
-	_metadata->exit_code = KSFT_XFAIL;
+	test_set_code(_metadata, KSFT_XFAIL);
 }
 
 /* Wait until the instances of all earlier tests are gone, and look again. */

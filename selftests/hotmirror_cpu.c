@@ -295,7 +295,7 @@ static void compare(struct __test_metadata *_metadata, data *self,
 	if (self->bug)
 		rig_xfail(_metadata, self->bug);
 	/* A skip must not hide a side that did build what the other could not. */
-	if (skipped == self->nr && _metadata->exit_code != KSFT_FAIL)
+	if (skipped == self->nr && test_code(_metadata) != KSFT_FAIL)
 		SKIP(return, "%s: %s", self->cpu[0].why, strerror(-self->cpu[0].skipped));
 }
 

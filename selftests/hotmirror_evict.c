@@ -136,6 +136,21 @@ static void expect_marks(struct __test_metadata *_metadata, struct away *a,
 	}
 }
 
+/* Known of kernels before 6.12, see HM_SOFT_DIRTY_BUG: every page has the mark afterwards. */
+static void expect_soft_dirty(struct __test_metadata *_metadata, struct away *a,
+			      const __u64 *before)
+{
+	__u64 *after = marks(a, HM_PM_SOFT_DIRTY);
+	int n = 0;
+
+	while (n < a->pages && after[n])
+		n++;
+	if (hm_kernel_before(6, 12) && n == a->pages)
+		rig_xfail(_metadata, HM_SOFT_DIRTY_BUG);
+	else
+		expect_marks(_metadata, a, before, HM_PM_SOFT_DIRTY);
+}
+
 TEST_F(evict, exclusive_pages_stay_so)
 {
 	struct away *a = &self->a;
@@ -159,7 +174,7 @@ TEST_F(evict, soft_dirty_stays)
 	skip_unless(before[2], "kernel without CONFIG_MEM_SOFT_DIRTY");
 	away_settle(_metadata, a);
 	go_home(_metadata, a);
-	expect_marks(_metadata, a, before, HM_PM_SOFT_DIRTY);
+	expect_soft_dirty(_metadata, a, before);
 }
 
 TEST_F(evict, what_was_clean_stays_so)
@@ -172,7 +187,7 @@ TEST_F(evict, what_was_clean_stays_so)
 	EXPECT_EQ(0, before[0]);
 	away_settle(_metadata, a);
 	go_home(_metadata, a);
-	expect_marks(_metadata, a, before, HM_PM_SOFT_DIRTY);
+	expect_soft_dirty(_metadata, a, before);
 }
 
 static long write_byte(void *p)

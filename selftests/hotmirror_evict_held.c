@@ -4,6 +4,7 @@
  * unmapped, and not copied yet. Everyone who meets them now finds a migration entry.
  */
 #include <errno.h>
+#include <sys/eventfd.h>
 
 #include "away.h"
 
@@ -44,22 +45,33 @@ static long touch(void *p)
 	return hm_cpu_touch(p);
 }
 
-static long dirty(void *p)
+/* Of a thread that is there already: nobody can begin one while a fault has mmap_lock (6.1). */
+struct turn {
+	char *page;
+	int go;
+};
+
+static long dirty_in_turn(void *arg)
 {
-	return hm_cpu_dirty(p);
+	struct turn *turn = arg;
+	eventfd_t one;
+
+	return eventfd_read(turn->go, &one) ? -errno : hm_cpu_dirty(turn->page);
 }
 
 TEST_F(held, cpu_waits_for_the_page)
 {
 	struct away *a = &self->a;
+	struct turn turn = { .page = a->mem + a->page, .go = eventfd(0, EFD_CLOEXEC) };
 	struct hm_async reader, writer;
 	long result;
 
 	need_hold(a);
 	hold(_metadata, a);
+	must(hm_async_start(&writer, dirty_in_turn, &turn));
 	must(hm_async_start(&reader, touch, a->mem));
-	must(hm_async_start(&writer, dirty, a->mem + a->page));
 	must(hm_wait_asleep(reader.tid));
+	ASSERT_EQ(0, eventfd_write(turn.go, 1));
 	must(hm_wait_asleep(writer.tid));
 	EXPECT_FALSE(hm_async_done(&reader));
 	EXPECT_FALSE(hm_async_done(&writer));

@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kselftest.h"
+#include "hm_kselftest.h"
 #include "lib/task.h"
 #include "race/explore.h"
 #include "race/program.h"

@@ -256,7 +256,7 @@ FIXTURE_TEARDOWN(merged)
 		for (int i = 0; i < 4; i++)
 			hm_setting_restore(&self->ksm[i]);
 	}
-	if (_metadata->exit_code == KSFT_XFAIL)
+	if (test_code(_metadata) == KSFT_XFAIL)
 		expect_bad_rss(_metadata);
 	rig_teardown(_metadata, &self->rig);
 }
@@ -340,7 +340,7 @@ TEST_F(merged, mremap_takes_it_apart)
 		need_survival();
 	ASSERT_EQ(0, ask(_metadata, self, MOVE));
 	expect_data(_metadata, self, READ, variant->kind == HOTMIRROR_PRIVATE);
-	if (_metadata->exit_code != KSFT_XFAIL)
+	if (test_code(_metadata) != KSFT_XFAIL)
 		EXPECT_EQ(0, ask(_metadata, self, IS_MERGED));
 }
 

@@ -67,9 +67,9 @@ static int verdict(const struct __test_metadata *_metadata, const struct hm_book
 {
 	struct __test_metadata test = *_metadata;
 
-	test.exit_code = KSFT_PASS;
+	test_set_code(&test, KSFT_PASS);
 	judge_left(&test, before, 1);
-	return test.exit_code;
+	return test_code(&test);
 }
 
 FIXTURE(kept) {

@@ -177,6 +177,18 @@ TEST_F(mover, device_memory_can_be_write_protected)
 }
 
 /* A page that was written stays marked, one that was not does not get the mark. */
+/* Known of kernels before 6.12, see HM_SOFT_DIRTY_BUG: all pages have it, none lost it. */
+static bool all_are_soft_dirty(data *self)
+{
+	__u64 entries[PAGES];
+	int n = 0;
+
+	hm_pagemap_range(self->mem, PAGES, entries);
+	while (n < PAGES && entries[n] & HM_PM_SOFT_DIRTY)
+		n++;
+	return n == PAGES;
+}
+
 TEST_F(mover, soft_dirty_survives_the_round_trip)
 {
 	const unsigned int mask = 1 << 0 | 1 << 2 | 1 << 5;
@@ -189,6 +201,10 @@ TEST_F(mover, soft_dirty_survives_the_round_trip)
 		    "kernel without CONFIG_MEM_SOFT_DIRTY");
 	expect_bits(_metadata, self, HM_PM_SOFT_DIRTY, mask, "written");
 	to_dev(_metadata, self);
+	if (hm_kernel_before(6, 12) && all_are_soft_dirty(self)) {
+		rig_xfail(_metadata, HM_SOFT_DIRTY_BUG);
+		return;
+	}
 	expect_bits(_metadata, self, HM_PM_SOFT_DIRTY, mask, "in the device");
 	to_sys(_metadata, self);
 	expect_bits(_metadata, self, HM_PM_SOFT_DIRTY, mask, "back");

@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 
 #include "dax_test.h"
+#include "lib/setting.h"
 
 FIXTURE(pmd) {
 	struct region r;
@@ -176,7 +177,9 @@ TEST_F(pmd, vma_is_not_split_within_a_pmd)
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(MAP_FAILED, mmap(middle, r->page, PROT_READ,
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	EXPECT_EQ(EINVAL, errno);
+	/* Why it cannot unmap, mmap() does not pass on (6.1). */
+	EXPECT_TRUE(errno == EINVAL || (errno == ENOMEM && hm_kernel_before(6, 12)))
+		TH_LOG("%s", strerror(errno));
 	expect_units(r, r->mem, UNITS, 1);
 	EXPECT_EQ(0, hm_cpu_dirty(middle));
 }

@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "kselftest.h"
+#include "hm_kselftest.h"
 #include "race/program.h"
 #include "race/race.h"
 

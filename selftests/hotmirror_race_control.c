@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kselftest.h"
+#include "hm_kselftest.h"
 #include "race/program.h"
 #include "race/race.h"
 

@@ -64,8 +64,17 @@ static void make_memory(struct __test_metadata *_metadata, data *self,
 	ASSERT_EQ(PAGES, moved);
 }
 
+static int register_at(struct io_uring *ring, char *mem, size_t length)
+{
+	struct iovec iov = { mem, length };
+
+	return io_uring_register_buffers(ring, &iov, 1);
+}
+
 FIXTURE_SETUP(buffer)
 {
+	int ret;
+
 	RIG_SETUP(&self->rig, variant->kind);
 	RING_SETUP(&self->ring, 8, 0);
 	self->page = self->rig.page;
@@ -74,6 +83,13 @@ FIXTURE_SETUP(buffer)
 	ASSERT_NE(NULL, self->copy);
 	ASSERT_EQ(0, pipe(self->pipe));
 	make_memory(_metadata, self, variant);
+	/* Only that kind is a file's, and others would leave the device for it. */
+	if (variant->kind != HOTMIRROR_DAX)
+		return;
+	ret = register_at(&self->ring, self->mem, self->length);
+	skip_unless(ret != -EOPNOTSUPP, "io_uring that registers no memory of a file (before 6.5)");
+	must(ret);
+	ASSERT_EQ(0, io_uring_unregister_buffers(&self->ring));
 }
 
 static void ring_close(struct io_uring *ring)
@@ -87,13 +103,6 @@ FIXTURE_TEARDOWN(buffer)
 {
 	ring_close(&self->ring);
 	rig_teardown(_metadata, &self->rig);
-}
-
-static int register_at(struct io_uring *ring, char *mem, size_t length)
-{
-	struct iovec iov = { mem, length };
-
-	return io_uring_register_buffers(ring, &iov, 1);
 }
 
 /* Move the contents of a buffer to the pipe (@op IORING_OP_WRITE_FIXED) or back. */

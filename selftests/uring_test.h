@@ -67,7 +67,7 @@ static inline void expect_sleepers(struct __test_metadata *_metadata,
 
 #define HM_RING_TEST_MAIN	HM_TEST_MAIN
 #else
-#include "kselftest.h"
+#include "hm_kselftest.h"
 
 #define HM_RING_TEST_MAIN						\
 int main(void)								\

@@ -71,17 +71,27 @@ static inline vm_fault_t vmf_insert_folio_pmd(struct vm_fault *vmf,
 }
 #endif
 
-/*
- * 6.7: a huge fault is told its order. PMD-mapped instances need that, and memory
- * that can be plugged in PMDs.
- */
-#ifdef HAVE_FAULT_ORDER
+/* PMD-mapped instances need memory that can be plugged in PMDs. */
 #define HOTMIRROR_CAN_PMD \
 	(IS_ENABLED(CONFIG_TRANSPARENT_HUGEPAGE) && PMD_SIZE <= SUBSECTION_SIZE)
-#define HOTMIRROR_HUGE_FAULT(fn)	.huge_fault = fn,
+
+/* 6.7: a huge fault is told its order; before, one of three sizes. */
+#ifdef HAVE_FAULT_ORDER
+#define HOTMIRROR_DEFINE_HUGE_FAULT(fn)
+#define HOTMIRROR_HUGE_FAULT(fn)	.huge_fault = fn
 #else
-#define HOTMIRROR_CAN_PMD	0
-#define HOTMIRROR_HUGE_FAULT(fn)
+static inline unsigned int hotmirror_order_of(enum page_entry_size size)
+{
+	return (size == PE_SIZE_PTE ? PAGE_SHIFT :
+		size == PE_SIZE_PMD ? PMD_SHIFT : PUD_SHIFT) - PAGE_SHIFT;
+}
+
+#define HOTMIRROR_DEFINE_HUGE_FAULT(fn)						\
+	static vm_fault_t fn##_size(struct vm_fault *vmf, enum page_entry_size size)	\
+	{									\
+		return fn(vmf, hotmirror_order_of(size));			\
+	}
+#define HOTMIRROR_HUGE_FAULT(fn)	.huge_fault = fn##_size
 #endif
 
 /* 7.0: the kmalloc_obj() family. */
@@ -111,9 +121,133 @@ static inline struct page *make_device_exclusive(struct mm_struct *mm,
 }
 #endif
 
-/* 6.2: get_user_pages_remote() can be interrupted by any signal. */
+/* 6.3: vm_flags are written by functions. The caller has mmap_lock for writing. */
+#ifndef HAVE_VM_FLAGS_SET
+static inline void vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+#endif
+
+/* 6.4: a class may be constant. */
+#ifdef HAVE_CONST_CLASS
+#define HOTMIRROR_CLASS	const struct class
+#else
+#define HOTMIRROR_CLASS	struct class
+#endif
+
+/* 6.2: the rss of a process is counted per CPU. */
+static inline void hotmirror_rss_add(struct mm_struct *mm, int member, long n)
+{
+#ifdef HAVE_RSS_PERCPU
+	percpu_counter_add(&mm->rss_stat[member], n);
+#else
+	atomic_long_add(n, &mm->rss_stat.count[member]);
+#endif
+}
+
+/* 6.6: a hint of NUMA balancing is no obstacle any more, unless it is asked for. */
+#ifndef HAVE_HONOR_NUMA_FAULT
+#define FOLL_HONOR_NUMA_FAULT	0
+#endif
+
+/* 6.4: ftrace's own name for it. */
+#include <linux/ftrace.h>
+#ifndef ftrace_regs_set_instruction_pointer
+#define ftrace_regs_set_instruction_pointer(fregs, ip) \
+	ftrace_instruction_pointer_set(fregs, ip)
+#endif
+
+/*
+ * 6.2: get_user_pages_remote() can be interrupted by any signal. Before, only a fatal
+ * one ends a fault of it, and unplug could not wake who sleeps in userfaultfd. So
+ * faults are taken here, one by one, as the page fault handler of the architecture
+ * takes them, and the core's function gets what is present then.
+ */
 #ifndef HAVE_FOLL_INTERRUPTIBLE
+#include <linux/sched/signal.h>
+
 #define FOLL_INTERRUPTIBLE	0
+
+/* A page that is gone again so often is left to the core, killable only. */
+#define HOTMIRROR_GUP_TRIES	8
+
+static inline long hotmirror_gup_fault(struct mm_struct *mm, unsigned long addr,
+				       unsigned int flags, int *locked)
+{
+	unsigned long allowed = flags & FAULT_FLAG_WRITE ? VM_WRITE : VM_READ;
+	struct vm_area_struct *vma;
+	vm_fault_t fault;
+
+	flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE |
+		 FAULT_FLAG_INTERRUPTIBLE | FAULT_FLAG_REMOTE;
+	for (;;) {
+		vma = vma_lookup(mm, addr);
+		if (!vma || vma->vm_flags & (VM_IO | VM_PFNMAP) ||
+		    !(vma->vm_flags & allowed))
+			return -EFAULT;
+		fault = handle_mm_fault(vma, addr, flags, NULL);
+		if (fault & VM_FAULT_ERROR)
+			return vm_fault_to_errno(fault, FOLL_HWPOISON);
+		if (!(fault & (VM_FAULT_RETRY | VM_FAULT_COMPLETED)))
+			return 0;
+		*locked = 0;
+		if (signal_pending(current) || mmap_read_lock_killable(mm))
+			return -EINTR;
+		*locked = 1;
+		if (fault & VM_FAULT_COMPLETED)
+			return 0;
+		flags |= FAULT_FLAG_TRIED;
+	}
+}
+
+static inline long hotmirror_gup_present(struct mm_struct *mm, unsigned long addr,
+					 unsigned long nr, unsigned int flags,
+					 struct page **pages, bool pin)
+{
+	return pin ? pin_user_pages_remote(mm, addr, nr, flags, pages, NULL, NULL) :
+		     get_user_pages_remote(mm, addr, nr, flags, pages, NULL, NULL);
+}
+
+static inline long hotmirror_gup(struct mm_struct *mm, unsigned long addr,
+				 unsigned long nr, unsigned int flags,
+				 struct page **pages, int *locked, bool pin)
+{
+	unsigned int fault = flags & FOLL_WRITE ? FAULT_FLAG_WRITE :
+			     pin ? FAULT_FLAG_UNSHARE : 0;
+	unsigned long done = 0, tries = 0;
+	long got;
+
+	if (!pages)
+		return hotmirror_gup_fault(mm, addr, fault, locked) ?: nr;
+	if (flags & FOLL_NOFAULT)
+		return hotmirror_gup_present(mm, addr, nr, flags, pages, pin);
+	while (done < nr) {
+		if (tries < HOTMIRROR_GUP_TRIES)
+			flags |= FOLL_NOFAULT;
+		else
+			flags &= ~FOLL_NOFAULT;
+		got = hotmirror_gup_present(mm, addr + (done << PAGE_SHIFT), nr - done,
+					    flags, pages + done, pin);
+		if (got == -EFAULT && flags & FOLL_NOFAULT) {
+			tries++;
+			got = hotmirror_gup_fault(mm, addr + (done << PAGE_SHIFT),
+						  fault, locked);
+		} else if (got > 0) {
+			tries = 0;
+			done += got;
+			got = 0;
+		}
+		if (got)
+			return done ?: got;
+	}
+	return done;
+}
+
+#define get_user_pages_remote(mm, addr, nr, flags, pages, locked) \
+	hotmirror_gup(mm, addr, nr, flags, pages, locked, false)
+#define pin_user_pages_remote(mm, addr, nr, flags, pages, locked) \
+	hotmirror_gup(mm, addr, nr, flags, pages, locked, true)
 #endif
 
 /* 6.8: <linux/io_uring/cmd.h>. A command must be able to sleep interruptibly, too. */

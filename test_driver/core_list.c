@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The core functions whose entry may have a gate: those that may sleep there, whoever
- * calls them, on 6.12 and 7.3. Each line says why, and what is held at that moment
+ * calls them, on 6.1, 6.12 and 7.3. Each line says why, and what is held at that moment
  * besides references; docs/core-gates.md says what can be done with it.
  *
  * Not on the list, although they would be of use, because their callers may not sleep:

@@ -188,6 +188,8 @@ static vm_fault_t hotmirror_dax_vm_huge_fault(struct vm_fault *vmf,
 	return hotmirror_dax_fault(hotmirror_dax_vma(vmf->vma), vmf, order);
 }
 
+HOTMIRROR_DEFINE_HUGE_FAULT(hotmirror_dax_vm_huge_fault)
+
 static vm_fault_t hotmirror_dax_vm_fault(struct vm_fault *vmf)
 {
 	return hotmirror_dax_vm_huge_fault(vmf, 0);
@@ -205,7 +207,7 @@ static unsigned long hotmirror_dax_pagesize(struct vm_area_struct *vma)
 
 static const struct vm_operations_struct hotmirror_dax_vm_ops = {
 	.fault = hotmirror_dax_vm_fault,
-	HOTMIRROR_HUGE_FAULT(hotmirror_dax_vm_huge_fault)
+	HOTMIRROR_HUGE_FAULT(hotmirror_dax_vm_huge_fault),
 	.may_split = hotmirror_dax_may_split,
 	.pagesize = hotmirror_dax_pagesize,
 };

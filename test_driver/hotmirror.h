@@ -29,6 +29,7 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
+#include "compat.h"
 #include "test_hotmirror_uapi.h"
 
 struct hmm_range;
@@ -192,7 +193,7 @@ struct hotmirror_op {
 /* main.c */
 extern bool hotmirror_may_sabotage;
 extern struct workqueue_struct *hotmirror_wq;
-extern const struct class hotmirror_class;
+extern HOTMIRROR_CLASS hotmirror_class;
 extern dev_t hotmirror_devt;
 extern const struct file_operations hotmirror_control_fops;
 

@@ -28,7 +28,7 @@ MODULE_PARM_DESC(dmirror, "also register /dev/hmm_dmirror0..3, the devices of li
 
 struct workqueue_struct *hotmirror_wq;
 dev_t hotmirror_devt;
-const struct class hotmirror_class = { .name = "test_hotmirror" };
+HOTMIRROR_CLASS hotmirror_class = { .name = "test_hotmirror" };
 
 static struct miscdevice hotmirror_misc = {
 	.minor = MISC_DYNAMIC_MINOR,

@@ -156,6 +156,8 @@ static vm_fault_t hotmirror_mixed_huge_fault(struct vm_fault *vmf,
 	return hotmirror_mixed_ordinary(layout->control, vmf);
 }
 
+HOTMIRROR_DEFINE_HUGE_FAULT(hotmirror_mixed_huge_fault)
+
 static vm_fault_t hotmirror_mixed_fault(struct vm_fault *vmf)
 {
 	return hotmirror_mixed_huge_fault(vmf, 0);
@@ -179,7 +181,7 @@ static const struct vm_operations_struct hotmirror_mixed_vm_ops = {
 	.open = hotmirror_mixed_vm_open,
 	.close = hotmirror_mixed_vm_close,
 	.fault = hotmirror_mixed_fault,
-	HOTMIRROR_HUGE_FAULT(hotmirror_mixed_huge_fault)
+	HOTMIRROR_HUGE_FAULT(hotmirror_mixed_huge_fault),
 };
 
 /**

@@ -35,7 +35,7 @@ static void hotmirror_miscount_rss(struct hotmirror_file *file, bool off)
 {
 	guard(mutex)(&file->inst->lock);
 	if (file->rss_off != off)
-		percpu_counter_add(&file->mm->rss_stat[MM_ANONPAGES], off ? 1 : -1);
+		hotmirror_rss_add(file->mm, MM_ANONPAGES, off ? 1 : -1);
 	file->rss_off = off;
 }
 

@@ -14,8 +14,10 @@
 DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # Where an installed collection, and a source tree, have the framework and scripts.
 KSFT=${KSFT:-$DIR/..}
-# shellcheck disable=SC1091	# not in this tree
-. "$KSFT/kselftest/ktap_helpers.sh"
+KTAP=$KSFT/kselftest/ktap_helpers.sh
+[ -r "$KTAP" ] || KTAP=$DIR/ktap.sh
+# shellcheck source=ktap.sh disable=SC1091
+. "$KTAP"
 
 # shellcheck source=session.sh disable=SC1091
 . "$DIR/session.sh"

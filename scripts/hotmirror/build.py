@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from . import cache, guest, host, vm
+from . import cache, host, vm
 from .say import Stop, say
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -49,7 +49,7 @@ def _make(kernel, arguments, doing, binds, directory):
     """make in the guest's tree for a packaged kernel, here for one that was built here."""
     jobs = f"-j{host.cpus()}"
     if kernel.in_tree:
-        return guest.in_tree(["make", jobs, *arguments], doing, binds, f"/payload/{directory}")
+        return kernel.debian.in_tree(["make", jobs, *arguments], doing, binds, f"/payload/{directory}")
     places = {place: str(path) for path, place, _ in binds}
     local = [re.sub(r"/payload/(\w+)", lambda m: places[m.group(1)], text) for text in arguments]
     return host.run(["make", jobs, *local], doing, cwd=places[directory.split("/")[0]])

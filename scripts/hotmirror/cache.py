@@ -13,7 +13,8 @@ from pathlib import Path
 from .say import Stop, say
 
 # How many of a kind stay, at least; more only while they were used in the last day.
-KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 4, "lint": 400}
+KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 6,
+        "lint": 400, "bookworm-tree": 2, "bookworm-image": 2}
 
 
 def root():
@@ -123,7 +124,7 @@ def entry(kind, key, make):
 
 def _touch(kind, path):
     """Remember the use; the age of a tree is that of its packages."""
-    if kind != "tree":
+    if not kind.endswith("tree"):
         with contextlib.suppress(PermissionError):
             os.utime(path)
 

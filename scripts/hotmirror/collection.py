@@ -50,15 +50,15 @@ class Collection:
     installed: Path            # what goes to the guest
     framework: Path            # kselftest/ of the framework, for scripts
     programs: list
-    in_guest: bool = True      # the programs are for the guest's tree
+    debian: guest.Guest = None  # whose tree the programs are for; None: this machine
 
     def knows(self, program, name):
         """Is it the name of a test that -l of the program leaves out?"""
         doing = f"asking {program.name} for {name}"
         try:
-            if self.in_guest:
-                guest.in_tree([f"/payload/t/{program.name}", "--explain", name], doing,
-                              [(self.installed, "t", "ro")])
+            if self.debian:
+                self.debian.in_tree([f"/payload/t/{program.name}", "--explain", name], doing,
+                                   [(self.installed, "t", "ro")])
             else:
                 host.run([self.installed / program.name, "--explain", name], doing)
         except Stop:
@@ -135,7 +135,7 @@ def _build(kernel, directory, snapshot, aside):
         host.run(["sh", "-c", script, "sh", aside, kernel.source / selftests], doing)
     else:
         binds = [(aside, "b", "rw"), (kernel.source, "k", "ro")]
-        guest.in_tree(["sh", "-c", script, "sh", "/payload/b", f"/payload/k/{selftests}"], doing, binds)
+        kernel.debian.in_tree(["sh", "-c", script, "sh", "/payload/b", f"/payload/k/{selftests}"], doing, binds)
 
 
 def _timeout(installed):
@@ -174,11 +174,12 @@ def load(kernel, directory):
     built = cache.entry("tests", key, make)
     name = "hotmirror" if directory == build.TOP / "selftests" else directory.name
     return Collection(name, built / "install",
-                      kernel.source / "tools/testing/selftests/kselftest", _programs(built), not kernel.running)
+                      kernel.source / "tools/testing/selftests/kselftest", _programs(built),
+                      None if kernel.running else kernel.debian)
 
 
 def guest_part(kernel):
-    return os.uname().nodename if kernel.running else guest.tree_key()
+    return os.uname().nodename if kernel.running else kernel.debian.key()
 
 
 def select(programs, globs, choice=names.Choice(), knows=lambda program, name: False):

@@ -26,7 +26,10 @@ def is_root():
 
 
 def find(program):
-    """Path of a program; sbin is searched even where a user's PATH lacks it."""
+    """Path of a program or, named by its whole path, of any file; sbin is searched even where
+    a user's PATH lacks it."""
+    if program.startswith("/"):
+        return program if os.path.exists(program) else None
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 
 
@@ -102,8 +105,8 @@ def _install(needed):
         raise Stop(f"{doing} did not bring {' '.join(missing)}", "install it by hand")
 
 
-def debian_mirror():
-    """The Debian mirror this machine uses itself, or None (Ubuntu: mmdebstrap's default)."""
+def debian_mirror(archive="debian"):
+    """The mirror of an archive that this machine uses itself, or None (Ubuntu: mmdebstrap's default)."""
     try:
         listing = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)"],
                                  check=False, capture_output=True, text=True).stdout
@@ -111,7 +114,7 @@ def debian_mirror():
         return None
     for line in listing.splitlines():
         uri, _, component = line.partition(" ")
-        if component == "main" and uri.rstrip("/").endswith("/debian"):
+        if component == "main" and uri.rstrip("/").endswith("/" + archive):
             return uri.rstrip("/")
     return None
 

@@ -4,13 +4,14 @@
 from . import cache, cpio, guest, modules
 from .say import say
 
-MODULES = ("virtio_blk", "erofs", "overlay")
+# Those that a kernel has built in are left out.
+MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "erofs", "overlay")
 SOURCES = ("init.c", "agent.c", "agent-run.c", "agent-stream.c", "agent.h")
 CFLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-static", "-s")
 
 
-def programs():
-    """Directory with init and agent, static, built in the guest's tree."""
+def programs(debian):
+    """Directory with init and agent, static, built in the tree of a guest."""
     files = [guest.PARTS / name for name in SOURCES]
 
     def make(aside):
@@ -19,15 +20,15 @@ def programs():
         binds = [(guest.PARTS, "src", "ro"), (aside, "out", "rw")]
         agent = [name for name in SOURCES if name.startswith("agent") and name.endswith(".c")]
         for program, sources in (("init", ["init.c"]), ("agent", agent)):
-            guest.in_tree(["gcc", *CFLAGS, "-o", f"/payload/out/{program}", *sources],
+            debian.in_tree(["gcc", *CFLAGS, "-o", f"/payload/out/{program}", *sources],
                           f"building the guest's {program}", binds, "/payload/src")
 
-    return cache.entry("agent", cache.digest(guest.tree_key(), CFLAGS, *files), make)
+    return cache.entry("agent", cache.digest(debian.key(), CFLAGS, *files), make)
 
 
 def base(kernel):
     """The part that only depends on the kernel, cached."""
-    where = programs()
+    where = programs(kernel.debian)
 
     def make(aside):
         say(f"making the initramfs for {kernel.release}")

@@ -72,6 +72,7 @@ class Judge:
         self.notes, self.excused = [], []
         self.log = []              # kernel messages since the last result
         self.accused = []          # of these, the ones that count
+        self.failures = 0          # tests that are failed or missing, so far
         self.kernel_tests = []     # complaints that belong to no test
         self.complained = False    # since the taint was read last
         self.kernel_log = []       # all of it
@@ -191,6 +192,7 @@ class Judge:
         elif not run.is_planned(result.name):
             test.status, test.detail = FAIL, UNPLANNED
         run.tests[result.name] = test
+        self.failures += test.status == FAIL
         self.listener.tested(run, test)
 
     def on_exit(self, record):
@@ -213,6 +215,7 @@ class Judge:
     def _add(self, run, name, status, detail, log=()):
         test = Test(run.program.full(name), status, detail, log=list(log))
         run.tests[name] = test
+        self.failures += status in (FAIL, MISSING)
         self.listener.tested(run, test)
 
     def _skip_rest(self, run):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """KERNEL=: which kernel is tested, and where its image, modules and headers are."""
 
+import os
 import platform
 import re
 from dataclasses import dataclass, field
@@ -9,7 +10,10 @@ from pathlib import Path
 from . import guest
 from .say import Stop
 
-NEWEST, STABLE, RUNNING = "trixie-backports", "trixie", "running"
+NEWEST, STABLE, OLDSTABLE, RUNNING = "trixie-backports", "trixie", "bookworm", "running"
+NAMES = f"{NEWEST}, {STABLE}, {OLDSTABLE}, {RUNNING}"
+# Names a kernel source that tests are built with, instead of the tree's own (a bisection's is frozen).
+FRAMEWORK = "HOTMIRROR_FRAMEWORK"
 REQUIRED = ("HMM_MIRROR", "ZONE_DEVICE", "MODULES")
 GUEST_NEEDS = ("BLK_DEV_INITRD", "TMPFS", "DEVTMPFS", "VIRTIO_CONSOLE", "VIRTIO_PCI")
 
@@ -24,6 +28,7 @@ class Kernel:
     in_tree: bool = False      # headers is a path inside the guest's tree
     source: Path = None        # kernel source with tools/testing/selftests
     config: dict = field(default_factory=dict)
+    debian: guest.Guest = guest.DEBIAN_13   # whose tree builds what runs on it, and is run
 
     @property
     def running(self):
@@ -33,7 +38,7 @@ class Kernel:
     def identity(self):
         """What a build against it depends on; a rebuilt vmlinux refuses older modules (BTF)."""
         if self.in_tree:
-            return f"{guest.tree_key()} {self.headers}"
+            return f"{self.debian.key()} {self.headers}"
         files = [self.headers / name for name in ("Module.symvers", "vmlinux", ".config")]
         stamps = [path.stat().st_mtime_ns for path in [*files, self.image] if path and path.exists()]
         return f"{self.headers} {self.release} {stamps}"
@@ -52,24 +57,43 @@ def require_options(kernel, names):
                        f"enable CONFIG_{name} and build it again")
 
 
-def _packaged(name, release):
-    base = guest.tree()
-    version = ".".join(re.findall(r"\d+", release)[:2])
+def version_of(release):
+    return ".".join(re.findall(r"\d+", release)[:2])
+
+
+def _packaged(name, debian, release):
+    base = debian.tree()
     config = read_config(base / f"boot/config-{release}")
     kernel = Kernel(name, release, image=base / f"boot/vmlinuz-{release}",
                     modules=base / f"usr/lib/modules/{release}",
                     headers=Path(f"/usr/src/linux-headers-{release}"), in_tree=True,
-                    source=guest.source(version), config=config)
+                    source=debian.source(version_of(release)), config=config, debian=debian)
     require_options(kernel, REQUIRED)
     return kernel
 
 
 def newest():
-    return _packaged(NEWEST, guest.kernel_releases()[0])
+    return _packaged(NEWEST, guest.DEBIAN_13, guest.DEBIAN_13.kernel_releases()[0])
 
 
 def stable():
-    return _packaged(STABLE, guest.kernel_releases()[-1])
+    return _packaged(STABLE, guest.DEBIAN_13, guest.DEBIAN_13.kernel_releases()[-1])
+
+
+def oldstable():
+    return _packaged(OLDSTABLE, guest.DEBIAN_12, guest.DEBIAN_12.kernel_releases()[0])
+
+
+PACKAGED = {NEWEST: newest, STABLE: stable, OLDSTABLE: oldstable}
+OLD_VERSION = "6.1"            # of OLDSTABLE; those of the other guest are looked up
+
+
+def _of_version(version):
+    """The packaged kernel of a version such as 6.12; None if there is none."""
+    if version == OLD_VERSION:
+        return oldstable()
+    return next((make() for make, release in zip((newest, stable), guest.DEBIAN_13.kernel_releases())
+                 if version_of(release) == version), None)
 
 
 def _first(paths):
@@ -86,10 +110,12 @@ def _release(path):
 
 def _with_selftests(*candidates):
     """The first source directory that has the kselftest framework, or the packaged one's."""
+    if os.environ.get(FRAMEWORK):
+        return Path(os.environ[FRAMEWORK])
     for source in candidates:
         if (source / "tools/testing/selftests/lib.mk").exists():
             return source.resolve()
-    return guest.source(".".join(re.findall(r"\d+", guest.kernel_releases()[0])[:2]))
+    return guest.DEBIAN_13.source(version_of(guest.DEBIAN_13.kernel_releases()[0]))
 
 
 def built_tree(name):
@@ -97,7 +123,7 @@ def built_tree(name):
     path = Path(name).expanduser()
     if not path.exists():
         raise Stop(f"KERNEL={name}: there is no such file or directory, and no kernel of that name",
-                   f"use {NEWEST}, {STABLE}, {RUNNING} or the path of a built kernel tree")
+                   f"use {NAMES} or the path of a built kernel tree")
     if not path.is_dir():
         raise Stop(f"KERNEL={name} is not a directory", "name the top of a built kernel tree")
     path = path.resolve()
@@ -137,13 +163,9 @@ def running():
 
 
 def choose(name):
-    if name == NEWEST:
-        return newest()
-    if name == STABLE:
-        return stable()
-    if name == "bookworm":
-        raise Stop("KERNEL=bookworm (6.1) is not supported yet",
-                   f"use {NEWEST}, {STABLE} or the path of a built kernel tree")
+    if name in PACKAGED:
+        return PACKAGED[name]()
     if name == RUNNING:
         return running()
-    return built_tree(name)
+    packaged = _of_version(name) if re.fullmatch(r"\d+\.\d+", name) else None
+    return packaged or built_tree(name)

@@ -64,7 +64,8 @@ class Bench:
         self.remembers = False
 
     def _memory(self, check, names):
-        key = cache.digest("lint 1", check, guest.tree_key(), *sorted(HERE.glob("lint*.py")),
+        key = cache.digest("lint 1", check, *(debian.key() for debian in guest.GUESTS.values()),
+                           *sorted(HERE.glob("lint*.py")),
                            *(part for name in names for part in (name, self.text(name))))
         return key, cache.root() / f"lint-{key}"
 
@@ -88,14 +89,14 @@ class Bench:
     def scripts_of(self, interpreter):
         return [f for f in self.files if re.match(rf"#!.*\b({interpreter})\b", self.first_line(f))]
 
-    def in_tree(self, command, kernel_source=None):
-        """Run in the guest's tree, in the copy of the sources: (status, output)."""
+    def in_tree(self, command, kernel_source=None, debian=guest.DEBIAN_13):
+        """Run in a guest's tree, in the copy of the sources: (status, output)."""
         binds = [(self.root, "dir", "rw")]
         if kernel_source:
             binds.append((kernel_source, "kernel", "ro"))
         caught = 'log=$1; shift; "$@" >"$log" 2>&1 </dev/null; echo $? >"$log.status"'
-        guest.in_tree(["sh", "-c", caught, "sh", "/payload/dir/.lint.log", *command],
-                      "running " + command[0], binds, "/payload/dir")
+        debian.in_tree(["sh", "-c", caught, "sh", "/payload/dir/.lint.log", *command],
+                       "running " + command[0], binds, "/payload/dir")
         log = self.root / ".lint.log"
         status = int((self.root / ".lint.log.status").read_text())
         return status, log.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -275,15 +276,16 @@ def _accusing(output):
 
 def w1(b, pick):
     """the module builds without a word from gcc, W=1"""
-    _, make = _kernel_of(b, pick)
-    status, output = b.in_tree(make)
+    kernel, make = _kernel_of(b, pick)
+    status, output = b.in_tree(make, debian=kernel.debian)
     return _accusing(output) or ([f"make ended with status {status}"] if status else [])
 
 
 def sparse(b, pick):
     """sparse has nothing to say on the module, and it did look at every file"""
-    _, make = _kernel_of(b, pick)
-    status, output = b.in_tree([*make, "KBUILD_CHECKSRC=2", "CHECK=sparse", f"CF={SPARSE_HELP}"])
+    kernel, make = _kernel_of(b, pick)
+    status, output = b.in_tree([*make, "KBUILD_CHECKSRC=2", "CHECK=sparse", f"CF={SPARSE_HELP}"],
+                               debian=kernel.debian)
     looked = sum(bool(re.match(r"\s*CHECK\s", line)) for line in output)
     files = len(b.named("test_driver/*.c"))
     bad = _accusing(output)
@@ -309,8 +311,8 @@ def collections(b, pick):
         make = ["make", "-k", f"-j{host.cpus()}", "-C", str(where), "all",
                 "KSFT=/payload/kernel/tools/testing/selftests",
                 "USERCFLAGS=-Wall -Wextra -Werror"]
-        status, output = b.in_tree(make, kernel.source)
-        b.in_tree([*make[:5], "clean", *make[6:]], kernel.source)
+        status, output = b.in_tree(make, kernel.source, kernel.debian)
+        b.in_tree([*make[:5], "clean", *make[6:]], kernel.source, kernel.debian)
         bad += _accusing(output) or ([f"{where}: make ended with status {status}"] if status else [])
     return bad
 
@@ -367,10 +369,17 @@ CHECKS = [
     Check("readme.newest", lint_readme.readme, kernels.newest, TESTS),
 ]
 
+# Apart, because nothing else needs that guest.
+BOOKWORM = [
+    Check("w1.bookworm", w1, kernels.oldstable, DRIVER),
+    Check("sparse.bookworm", sparse, kernels.oldstable, DRIVER),
+    Check("collections.bookworm", collections, kernels.oldstable, TESTS),
+]
 
-def run_all(report, fresh=False):
+
+def run_all(report, checks, fresh=False):
     with bench(worktree()) as b:
         b.remembers = not fresh
-        for check in CHECKS:
+        for check in checks:
             say(f"lint: {check.name}")
             report.add(check.name, check.run(b))

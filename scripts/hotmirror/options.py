@@ -19,8 +19,8 @@ def parser(doc, usage=None):
     environment = os.environ.get
     group = made.add_argument_group("the guest")
     group.add_argument("--kernel", metavar="K", default=environment("KERNEL") or kernels.NEWEST,
-                       help=f"{kernels.NEWEST} (default: newest packaged), {kernels.STABLE}, "
-                            "or the path of a built kernel tree")
+                       help=f"{kernels.NEWEST} (default: newest packaged), {kernels.STABLE}, {kernels.OLDSTABLE}, "
+                            "a packaged version (6.1), or the path of a built kernel tree")
     group.add_argument("--accel", default=environment("ACCEL") or "auto",
                        help="auto (default: KVM if a guest really boots with it), kvm, tcg, icount (tcg, "
                             "and the guest measures instructions, 1 ns each)")

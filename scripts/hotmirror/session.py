@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import build, guest, initramfs, kmsg, running, verdict, vm
+from . import build, initramfs, kmsg, running, verdict, vm
 from .judge import Judge
 from .report import Report, write_files
 from .say import say
@@ -69,7 +69,7 @@ def facts_of(kernel, settings, programs, module, parameters, given):
         "module": {"file": module.name, "parameters": parameters,
                    "sha256": hashlib.sha256(module.read_bytes()).hexdigest()},
         "guest": None if kernel.running else {
-            "tree": guest.tree_key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
+            "tree": kernel.debian.key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
             "append": settings.append},
         "collection": str(given.collection), "tests": given.tests.split(),
         "seed": next((value for name, _, value in (text.partition("=") for text in given.env)
@@ -94,8 +94,7 @@ def run(kernel, settings, tests, programs, given, out):
         ending, accel = running.run(tests, programs, module, parameters, given.env, judge.take), "none"
         console = ""
     else:
-        ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, given.env,
-                                   out, judge)
+        ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, given, out, judge)
         console = (out / "console.log").read_text(errors="replace")
     lost = verdict.lost_guest(ending, settings, console)
     judge.finish(judge.stopped or (lost[1] if lost else ""))
@@ -108,9 +107,10 @@ def run(kernel, settings, tests, programs, given, out):
     return found.exit_status
 
 
-def _run_guest(kernel, settings, tests, programs, module, parameters, environment, out, judge):
-    plan = make_plan(tests, programs, module, parameters, "/payload", environment)
+def _run_guest(kernel, settings, tests, programs, module, parameters, given, out, judge):
+    plan = make_plan(tests, programs, module, parameters, "/payload", given.env)
     payload = initramfs.payload(plan, {module.name: module,
                                        f"selftests/{tests.name}": tests.installed,
                                        "selftests/kselftest": tests.framework})
-    return vm.boot(kernel, settings, payload, out / "console.log", judge.take)
+    return vm.boot(kernel, settings, payload, out / "console.log", judge.take,
+                   lambda: given.first_failure and judge.failures > 0)

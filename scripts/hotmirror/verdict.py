@@ -38,6 +38,8 @@ def lost_guest(ending, settings, console):
     panic = panic_line(console)
     if ending.gave_up == "interrupt":
         return "unknown", "interrupted"
+    if ending.gave_up == "enough":
+        return "fail", "ended after the first failure"
     if ending.status is not None and ending.status < 0:
         return "unknown", f"QEMU was killed by {vm.signal_name(-ending.status)}"
     if not ending.booted:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import cache, guest, host, initramfs
+from . import cache, host, initramfs
 from .say import Stop, say
 from .stream import Parser
 
@@ -63,7 +63,7 @@ class Ending:
     boot_ms: int = 0           # from the start of QEMU to the agent's first record
     first_test_ms: int = 0     # from the start of QEMU to the start of the first program
     status: int = None         # of QEMU; negative: killed by that signal
-    gave_up: str = ""          # why we killed it: "boot" or "silence" (a limit), "interrupt"
+    gave_up: str = ""          # why we killed it: "boot" or "silence" (a limit), "interrupt", "enough"
     damage: str = None         # why the stream cannot be trusted
     records: int = 0
 
@@ -91,8 +91,10 @@ def nodes(settings):
 
 
 def _command(kernel, settings, accel, initrd, console, sock):
-    # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by
-    append = (f"console=ttyS0 panic=-1 no_timer_check memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
+    # no_timer_check: a busy host may let the kernel miss the ticks that it tests the timer by.
+    # secretmem.enable: memfd_secret() is off by default before 6.5.
+    append = (f"console=ttyS0 panic=-1 no_timer_check secretmem.enable=1 "
+              f"memmap={ARENA_MB}M${ARENA_AT_MB}M {SCRATCH_PMEM} "
               f"{NO_BALANCING} {settings.append}").strip()
     files = ["-chardev", f"socket,id=files,path={settings.files}",
              "-device", f"virtserialport,chardev=files,name={FILES_PORT}"] if settings.files else []
@@ -103,7 +105,7 @@ def _command(kernel, settings, accel, initrd, console, sock):
             "-smp", str(settings.cpus), "-m", f"{settings.mem_mb}M", *nodes(settings),
             "-kernel", str(settings.image or kernel.image), "-initrd", str(initrd),
             "-append", append, "-serial", f"file:{console}",
-            "-drive", f"if=none,id=root,file={guest.image()},format=raw,readonly=on",
+            "-drive", f"if=none,id=root,file={kernel.debian.image()},format=raw,readonly=on",
             "-device", "virtio-blk-pci,drive=root", "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=results,path={sock}",
             "-device", f"virtserialport,chardev=results,name={PORT}", *files,
@@ -116,11 +118,14 @@ def _die_with_parent():
 
 
 class Session:
-    """One boot. run() returns an Ending; every record goes to the callback at once."""
+    """One boot. run() returns an Ending; every record goes to the callback at once.
 
-    def __init__(self, kernel, settings, accel, payload, console, on_record):
+    enough() says whether the caller has heard all that it wants to know.
+    """
+
+    def __init__(self, kernel, settings, accel, payload, console, on_record, enough=lambda: False):
         self.kernel, self.settings, self.accel = kernel, settings, accel
-        self.payload, self.console, self.on_record = payload, console, on_record
+        self.payload, self.console, self.on_record, self.enough = payload, console, on_record, enough
         self.ending, self.parser = Ending(), Parser()
         self.process = self.connection = None
 
@@ -188,6 +193,9 @@ class Session:
         self.on_record(record)
 
     def _over_limit(self):
+        if self.enough():
+            self.ending.gave_up = "enough"
+            return True
         limit = self.settings.silence_limit if self.ending.booted else self.settings.boot_limit
         if time.monotonic() - self.heard < limit:
             return False
@@ -265,7 +273,7 @@ def choose_accel(wanted, kernel):
     return "tcg", f"KVM is unusable here: {known['why']}"
 
 
-def boot(kernel, settings, payload, console, on_record):
+def boot(kernel, settings, payload, console, on_record, enough=lambda: False):
     """Choose the acceleration, boot, return (Ending, what choose_accel() chose).
 
     An interruption ends the guest and is an ending like others: what was heard stays.
@@ -275,5 +283,5 @@ def boot(kernel, settings, payload, console, on_record):
     accel, why = choose_accel(settings.accel, kernel)
     say(f"booting {kernel.release} with {accel.upper()} ({why}), "
         f"{settings.cpus} CPUs, {settings.mem_mb} MiB")
-    session = Session(kernel, settings, accel, payload, console, on_record)
+    session = Session(kernel, settings, accel, payload, console, on_record, enough)
     return session.run(), accel

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from tap import HERE, SCRIPTS, case, check, equal
 
-from hotmirror import cache, guest, host, in_tree
+from hotmirror import cache, host, in_tree, kernel_build, linux
 
 CONFIGS = HERE / "in-tree.d"
-# Beside a compiler and what builds kernels; lib.mk installs with rsync.
-NEEDED = {name: name for name in ("make", "gcc", "flex", "bison", "bc", "perl", "rsync")}
+# lib.mk installs with rsync.
+NEEDED = kernel_build.NEEDED | {"perl": "perl", "rsync": "rsync"}
 ALLOWED = SCRIPTS / "lint.d" / "checkpatch-ignore"
 COLLECTION = "tools/testing/selftests"
 # Ours, and where it is in the tree.
@@ -34,7 +34,7 @@ def scratch_tree():
     """A clone of the tree, to spoil."""
     global TREE, BUILD
     host.install_missing(NEEDED)
-    origin = os.environ.get("LINUX") or guest.repository("7.3")
+    origin = os.environ.get("LINUX") or linux.repository("7.3")
     where = Path(os.environ.get("SCRATCH") or cache.root())
     with tempfile.TemporaryDirectory(prefix="in-tree-", dir=where) as path:
         TREE, BUILD = Path(path) / "linux", Path(path) / "build"

@@ -20,6 +20,12 @@
 #define HM_PM_BITS		(HM_PM_SOFT_DIRTY | HM_PM_EXCLUSIVE | HM_PM_UFFD_WP | \
 				 HM_PM_GUARD | HM_PM_FILE | HM_PM_SWAP | HM_PM_PRESENT)
 
+/*
+ * Kernel bug, 6.1.192: remove_migration_pte() of mm/migrate.c makes the PTE of a dirty page
+ * dirty, which on x86 is soft-dirty, too, and does not take that back. Since 6.12 it does.
+ */
+#define HM_SOFT_DIRTY_BUG	"6.1: remove_migration_pte() makes every dirty page soft-dirty"
+
 /* Bits of /proc/kpageflags (linux/kernel-page-flags.h). */
 #define HM_KPF_HUGE		(1ULL << 17)
 #define HM_KPF_HWPOISON		(1ULL << 19)

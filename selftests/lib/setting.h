@@ -8,6 +8,12 @@
 
 #include <stdbool.h>
 
+/*
+ * Whether the kernel is older than a version: for bugs that one of its time had, and for
+ * what it does otherwise without saying so. What can be asked for is asked for instead.
+ */
+bool hm_kernel_before(unsigned int major, unsigned int minor);
+
 /* A number in a file, as it was; before: -1: not changed. */
 struct hm_setting {
 	const char *path;

@@ -96,6 +96,7 @@ static int arm(struct racing *r)
 		ret = r->gate[i] < 0 ? r->gate[i] : hm_gate_arm(r->gate[i], &how);
 		if (ret) {
 			snprintf(r->result->why, sizeof(r->result->why), "%s: %s", hold->gate->name,
+				 ret == -ENXIO ? "no function of this kernel, or inlined" :
 				 strerror(-ret));
 			return ret;
 		}

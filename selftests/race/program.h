@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "kselftest.h"
+#include "../hm_kselftest.h"
 
 #define RACE_GLOBS	256
 

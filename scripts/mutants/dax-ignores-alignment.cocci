@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: drivers/dax/device.c
+// FAULT: device-dax accepts mappings against its alignment
+// FIRST: hotmirror_devdax:*
+@@ expression e; @@
+ __check_vma(...)
+ {
+ <...
+-mask = e;
++mask = 0;
+ ...>
+ }

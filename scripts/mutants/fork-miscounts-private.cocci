@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/memory.c
+// FAULT: fork() does not count device private pages of the child
+// FIRST: hotmirror_process:* hotmirror_log:*
+@@ @@
+ copy_nonpresent_pte(...)
+ {
+ <...
+ folio_get(folio);
+-rss[mm_counter(folio)]++;
+ ...>
+ }

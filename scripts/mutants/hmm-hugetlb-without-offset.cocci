@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/hmm.c
+// FAULT: the tail of a hugetlb page is reported as its head
+// FIRST: hotmirror_large:* hotmirror_cpu:*
+@@ expression e; @@
+ hmm_vma_walk_hugetlb_entry(...)
+ {
+ <...
+-pfn = pte_pfn(entry) + e;
++pfn = pte_pfn(entry);
+ ...>
+ }

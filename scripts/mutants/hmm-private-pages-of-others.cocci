@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/hmm.c
+// FAULT: device private pages of another device are reported as one's own
+// HISTORY: the owner check of 2020: mm/hmm: fault non-owner device private entries
+// FIRST: hotmirror_pair:* hotmirror_migrate:*
+@@ expression a, b; @@
+ hmm_vma_handle_pte(...)
+ {
+ <...
+ softleaf_is_device_private(...)
+-&& a->owner == b
+ ...>
+ }

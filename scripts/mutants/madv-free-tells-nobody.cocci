@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/madvise.c
+// FAULT: MADV_FREE cleans pages and tells no notifier
+// FIRST: hotmirror_invalidate:*
+@@ @@
+ madvise_free_single_vma(...)
+ {
+ <...
+(
+-mmu_notifier_invalidate_range_start(&range);
+|
+-mmu_notifier_invalidate_range_end(&range);
+)
+ ...>
+ }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/mmu_notifier.c
+// FAULT: the end of an invalidation does not move the sequence
+// FIRST: hotmirror_invalidate:* hotmirror_mirror:*
+@@ @@
+ mn_itree_inv_end(...)
+ {
+ <...
+-subscriptions->invalidate_seq++;
++subscriptions->invalidate_seq--;
+ ...>
+ }

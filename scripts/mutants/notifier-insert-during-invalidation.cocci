@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/mmu_notifier.c
+// FAULT: an interval inserted while an invalidation goes on does not count as invalidated
+// FIRST: hotmirror_gate:* hotmirror_invalidate:*
+@@ @@
+ __mmu_interval_notifier_insert(...)
+ {
+ <...
+-interval_sub->invalidate_seq = subscriptions->invalidate_seq;
++interval_sub->invalidate_seq = subscriptions->invalidate_seq - 2;
+ ...>
+ }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/rmap.c
+// FAULT: a page becomes device-exclusive and no other mirror is told
+// FIRST: hotmirror_exclusive:* hotmirror_pair:*
+@@ @@
+ make_device_exclusive(...)
+ {
+ <...
+(
+-mmu_notifier_invalidate_range_start(&range);
+|
+-mmu_notifier_invalidate_range_end(&range);
+)
+ ...>
+ }

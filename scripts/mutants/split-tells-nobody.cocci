@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// FILE: mm/huge_memory.c
+// FAULT: a PMD is split without a notifier
+// FIRST: hotmirror_large:* hotmirror_invalidate:*
+@@ @@
+ __split_huge_pmd(...)
+ {
+ <...
+(
+-mmu_notifier_invalidate_range_start(&range);
+|
+-mmu_notifier_invalidate_range_end(&range);
+)
+ ...>
+ }

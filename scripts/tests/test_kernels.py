@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""scripts/kbuild, scripts/bisect and scripts/mutate before a kernel is compiled: what they refuse,
+what they call a failure, and when a bisection ends. The tree is a small one with a Makefile that
+understands the same goals; whole kernels are built by make check-deep."""
+
+import json
+import os
+import subprocess
+
+from tap import SCRIPTS, case, check, equal
+from test_input import refused, scratch
+
+from hotmirror import bisect, mutants
+
+MAKEFILE = """
+VERSION = 7
+PATCHLEVEL = 3
+allnoconfig olddefconfig:
+\tgrep -v -x -f lacks $(O)/hotmirror.config >$(O)/.config
+kernelrelease:
+\t@echo 7.3.0-test
+vmlinux: $(patsubst %.c,$(O)/%.o,$(wildcard mm/*.c))
+\ttouch $(O)/vmlinux
+modules:
+\t@:
+$(O)/%.o: %.c
+\t@mkdir -p $(@D); echo '  CC      $*.o'; $(CC) -c -o $@ $<
+"""
+GOOD_C, BAD_C = "int fine;\n", "int wrong = ;\n"
+
+
+def tree(path, lacks="none", source=GOOD_C):
+    for name in ("mm", "Kbuild", "Kconfig"):
+        (path / name).mkdir() if name == "mm" else (path / name).touch()
+    (path / "Makefile").write_text(MAKEFILE)
+    (path / "lacks").write_text(lacks + "\n")
+    (path / "mm/code.c").write_text(source)
+    return path
+
+
+def git(path, *command):
+    who = ["-c", "user.name=t", "-c", "user.email=t@localhost"]
+    return subprocess.run(["git", "-C", str(path), *who, *command], check=True, capture_output=True,
+                          text=True).stdout.strip()
+
+
+def repository(path, sources):
+    """A git tree with a commit for each source; the hashes."""
+    tree(path, source=sources[0])
+    git(path, "init", "-q")
+    hashes = []
+    for number, source in enumerate(sources):
+        (path / "mm/code.c").write_text(f"/* {number} */\n" + source)
+        git(path, "add", "-A")
+        git(path, "commit", "-q", "-m", f"commit {number}")
+        hashes.append(git(path, "rev-parse", "HEAD"))
+    return hashes
+
+
+def run(script, *options, cwd=None):
+    keep = {name: value for name, value in os.environ.items() if name not in ("KERNEL", "TESTS", "OUT")}
+    return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
+                          capture_output=True, stdin=subprocess.DEVNULL, env=keep)
+
+
+def failed(done, *words):
+    """Status 1 with the reason in one line: the tree's fault."""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("hotmirror: error:")]
+    equal(1, done.returncode, f"exit status ({done.stderr!r})")
+    equal(1, len(errors), f"error lines in {done.stderr!r}")
+    for word in words:
+        check(word in errors[0], f"{errors[0]!r} does not say {word!r}")
+
+
+@case
+def trees_that_are_none():
+    refused(run("kbuild", "/no/such/tree"), "is not a directory", "kernel source tree")
+    refused(run("kbuild", "9.9"), "no packaged source of 9.9", "7.3, 6.12")
+    with scratch() as path:
+        refused(run("kbuild", path), "is not a kernel tree", "Makefile, Kbuild")
+        tree(path)
+        refused(run("kbuild", path, "--jobs", "0"), "--jobs takes 1 or more")
+        (path / ".config").touch()
+        refused(run("kbuild", path), "was built in place", "mrproper")
+
+
+@case
+def option_that_the_tree_lacks():
+    """A needed one is a failure that names it; a wanted one is only said."""
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src", lacks="CONFIG_HMM_MIRROR=y")
+        failed(run("kbuild", path / "src", "--out", path / "out"), "cannot provide CONFIG_HMM_MIRROR=y")
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src", lacks="CONFIG_SECRETMEM=y")
+        done = run("kbuild", path / "src", "--out", path / "out")
+        equal(0, done.returncode, done.stderr)
+        check("not in this tree: CONFIG_SECRETMEM=y" in done.stderr, done.stderr)
+
+
+@case
+def first_error_is_what_a_failed_build_is_called():
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src", source=BAD_C)
+        failed(run("kbuild", path / "src", "--out", path / "out"), "does not build: mm/code.c:1:13: error: expected")
+
+
+@case
+def only_what_changed_is_built():
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src")
+        for said in ("1 objects", "up to date"):
+            done = run("kbuild", path / "src", "--out", path / "out")
+            equal(f"{path / 'out'}\n", done.stdout, f"stdout ({done.stderr})")
+            check(said in done.stderr, f"{done.stderr!r} does not say {said!r}")
+        (path / "src/mm/more.c").write_text(GOOD_C)
+        check("1 objects" in run("kbuild", path / "src", "--out", path / "out").stderr, "a new file is not built")
+        check("up to date" not in run("kbuild", path / "src", "--out", path / "out", "--debug").stderr,
+              "another flavour is taken for built")
+
+
+@case
+def bisections_that_cannot_begin():
+    with scratch() as path:
+        tree(path)
+        refused(run("bisect", "start", "--tests", "x", "A", "B", cwd=path), "is not in a git tree")
+    with scratch() as path:
+        first, last = repository(path, [GOOD_C, GOOD_C])
+        refused(run("bisect", "start", first, last, cwd=path), "nothing to judge by", "--tests")
+        refused(run("bisect", "start", "--tests", "x", first, "nothing", cwd=path), "git rev-parse")
+        refused(run("bisect", "start", "--tests", "x", "--bad-if", "(", first, last, cwd=path), "is no pattern")
+        refused(run("bisect", "start", "--tests", "x", "--repeat", "0", first, last, cwd=path), "--repeat takes 1")
+        refused(run("bisect", "start", "--tests", "x", "--bad-if", "a", "--good-if", "b", first, last, cwd=path),
+                "one of them decides")
+        (path / "mm/code.c").write_text(BAD_C)
+        refused(run("bisect", "start", "--tests", "x", first, last, cwd=path), "has changes", "git stash")
+        git(path, "checkout", "-q", ".")
+        done = run("bisect", cwd=path)
+        equal(bisect.ABORT, done.returncode, f"a step without a start ({done.stderr})")
+
+
+@case
+def bad_ends_are_told_before_the_search():
+    """Here neither can be judged: it does not compile."""
+    with scratch() as path:
+        first, last = repository(path, [BAD_C, BAD_C])
+        done = run("bisect", "start", "--tests", "hotmirror_abi:*", first, last, cwd=path)
+        equal(2, done.returncode, done.stderr)
+        check("the good commit" in done.stderr and "cannot judge" in done.stderr, done.stderr)
+        equal(last, git(path, "rev-parse", "HEAD"), "what is checked out afterwards")
+
+
+@case
+def fourth_commit_in_a_row_ends_it():
+    with scratch() as path:
+        hashes = repository(path, [GOOD_C, *[BAD_C] * 8, GOOD_C])
+        equal(0, run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path).returncode, "start")
+        done = run("bisect", "run", cwd=path)
+        equal(2, done.returncode, done.stderr)
+        check("4 commits in a row cannot be judged" in done.stderr, done.stderr)
+        steps = sorted((path / ".git/hotmirror-bisect/steps").glob("*/step.json"))
+        verdicts = [json.loads(step.read_text()) for step in steps]
+        equal([bisect.CANNOT] * 4, [step["verdict"] for step in verdicts], "verdicts")
+        check(all("does not build: mm/code.c" in step["why"] for step in verdicts), f"{verdicts}")
+        equal(1, len({step["judge"] for step in verdicts}), "judges")
+        check("first bad commit is not known" in done.stdout, done.stdout)
+
+
+@case
+def judge_that_changed_decides_nothing():
+    with scratch() as path:
+        hashes = repository(path, [GOOD_C] * 3)
+        run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path)
+        (path / ".git/hotmirror-bisect/judge/selftests/settings").write_text("timeout=1\n")
+        done = run("bisect", cwd=path)
+        equal(bisect.ABORT, done.returncode, done.stderr)
+        check("the judge changed" in done.stderr, done.stderr)
+
+
+@case
+def verdicts_of_runs():
+    """Failures are bad, what was not judged is skipped, and a pattern decides only where a guest ran."""
+    with scratch() as out:
+        (out / "summary.json").write_text('{"cause": "why"}')
+        (out / "kernel.log").write_text("[    1.0] WARNING: at mm/rmap.c\n")
+
+        def verdict(status, **rule):
+            judge = bisect.Bisection.__new__(bisect.Bisection)
+            judge.rule = bisect.Rule(tests="t", **rule)
+            return judge._verdict(status, out, "said")[0]
+
+        equal([bisect.GOOD, bisect.BAD, bisect.CANNOT], [verdict(n) for n in range(3)], "by exit status")
+        equal([bisect.BAD, bisect.BAD, bisect.CANNOT], [verdict(n, bad_if="WARNING.*rmap") for n in range(3)], "bad if")
+        equal([bisect.GOOD, bisect.GOOD, bisect.CANNOT], [verdict(n, bad_if="nothing") for n in range(3)], "bad if not")
+        equal([bisect.GOOD] * 2, [verdict(n, good_if="WARNING") for n in range(2)], "good if")
+
+
+@case
+def mutants_are_described():
+    known = mutants.known()
+    check(len(known) >= 30, f"only {len(known)} mutants")
+    shown = run("mutate", "--list").stdout
+    for one in known:
+        check(one.name in shown and one.fault in shown, f"{one.name} is not in the list")
+    refused(run("mutate", "--only", "none", "--list"), "matches no mutant", "--list")
+    refused(run("mutate"), "no TREE")
+    with scratch() as path:
+        tree(path)
+        refused(run("mutate", path), "is not a git tree")
+    with scratch() as path:
+        repository(path, [GOOD_C])
+        (path / "mm/code.c").write_text(BAD_C)
+        refused(run("mutate", path), "has changes", "git stash")
+
+
+def _table(*verdicts):
+    return mutants.table([mutants.Result(f"m{n}", verdict, baseline=mutants.SURVIVED)
+                          for n, verdict in enumerate(verdicts)])
+
+
+@case
+def score_counts_what_was_judged():
+    text = _table(mutants.KILLED, mutants.KILLED, mutants.SURVIVED, mutants.NOT_HERE, mutants.UNJUDGED)
+    check("score: 2 of 3 killed, 67 %" in text, text)
+    check("hmm-tests: 0 of 3 killed" in text, text)
