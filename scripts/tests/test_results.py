@@ -455,7 +455,7 @@ def lava_test(path, **variables):
     signals = re.findall(r"^<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=(\S+) RESULT=(\S+?)(?: MEASUREMENT=(\d+))?>$",
                          done.stdout, re.M)
     counted = [int(number) for _, _, number in signals if number]
-    check(not counted or "# timeout set to 600\n" in done.stdout, "the limit of a program")
+    check(not counted or "# overriding timeout to 600\n" in done.stdout, "the limit of a program")
     return done.returncode, {name: word for name, word, number in signals if not number}, counted
 
 
