@@ -3,7 +3,7 @@
 
 42 commits over the packaged source, most of them harmless edits of a file each. One plants
 the fault. One shortly before it does not compile, one shortly after does not boot; each is
-mended by the next. git bisect meets both on its way.
+mended by the next. The first is where git bisect begins.
 """
 
 import subprocess
@@ -57,7 +57,7 @@ FAULTS = {
                      "\tmmu_notifier_invalidate_range_end(&range);\n",
                      "\twalk_page_range_vma(migrate->vma, migrate->start, migrate->end,\n"
                      "\t\t\t&migrate_vma_walk_ops, migrate);\n\n",
-                     "race.to_dev+read@anon:migrate.collected"),
+                     "race.to_dev+read2@anon:migrate.begin"),
     "drain": Fault("memunmap_pages() does not wait for the last reference", "mm/memremap.c",
                    "\twait_for_completion(&pgmap->done);\n\n", "", "hotmirror_drain:*", repeat=1),
 }
@@ -118,6 +118,17 @@ def _edit(history, number, fault):
     return f"{path}: a comment", path, history.text(path) + f"\n/* history: commit {number} */\n"
 
 
+def neighbours(repository, branch):
+    """{commit that cannot be judged: what must be said of it}."""
+    return {_commit(repository, branch, number): said
+            for number, said in ((UNBUILDABLE, "does not build"), (UNBOOTABLE, "did not boot"))}
+
+
+def _commit(repository, branch, number):
+    return subprocess.run(["git", "-C", str(repository), "rev-parse", f"{branch}~{COMMITS - number}"],
+                          check=True, capture_output=True, text=True).stdout.strip()
+
+
 def make(name):
     """(repository, branch, hash of the planted commit)."""
     fault, repository, branch = FAULTS[name], linux.repository(VERSION), f"planted-{name}"
@@ -125,7 +136,6 @@ def make(name):
     for number in range(1, COMMITS + 1):
         history.commit(number, *_edit(history, number, fault))
     history.write()
-    found = subprocess.run(["git", "-C", str(repository), "rev-parse", f"{branch}~{COMMITS - PLANTED}"],
-                           check=True, capture_output=True, text=True).stdout.strip()
+    found = _commit(repository, branch, PLANTED)
     say(f"{branch}: {COMMITS} commits, {found[:12]} is the planted one: {fault.what}")
     return repository, branch, found
