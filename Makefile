@@ -37,6 +37,7 @@ help:
 	@echo '                  that one of our schedules catches at once (about half an hour)'
 	@echo 'make bench BENCH=times  how long the selftests take, as README.md says (boot, warm, cold)'
 	@echo 'scripts/results   what a run left in OUT as JUnit XML, for KCIDB, and as a LAVA job (--help)'
+	@echo 'scripts/in-tree   the module and the tests as commits in a kernel git tree (--help)'
 	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
 	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
 	@echo

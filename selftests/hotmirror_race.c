@@ -256,7 +256,7 @@ static int usage(int status)
 		"hotmirror_race --explain NAME     a schedule in words and as a picture\n"
 		"hotmirror_race --reproducer NAME  a C file that replays it, without this program\n"
 		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
-		"  -t, --tier N        1: the default subset\n"
+		"  -t, --tier N        1: the default subset, and without any argument; 0: all\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
 		"  -n, --repeat N      each so many times, until it fails\n"
 		"  -S, --sabotage NAME break the device, as HOTMIRROR_RACE_SABOTAGE=NAME: SKIP_RETRY ...\n"
@@ -352,6 +352,9 @@ int main(int argc, char **argv)
 {
 	int c, ret;
 
+	/* run_tests and run_kselftest.sh give no arguments, and 120 s (settings). */
+	if (argc == 1)
+		options.tier = 1;
 	if (getenv("HOTMIRROR_RACE_SABOTAGE")) {
 		optarg = getenv("HOTMIRROR_RACE_SABOTAGE");
 		ret = option('S');

@@ -36,9 +36,13 @@ class Choice:
     def tier_1_only(self, globs):
         return self.races == DEFAULT or not self.races and not globs
 
+    def _tier(self, globs):
+        """Said where the program would take another by itself."""
+        return ("--tier", "1") if self.tier_1_only(globs) else () if globs else ("--tier", "0")
+
     def arguments(self, globs, sharded=True):
         return (*(word for glob in globs for word in ("-g", glob)),
-                *(("--tier", "1") if self.tier_1_only(globs) else ()),
+                *self._tier(globs),
                 *(("--shard", "{}/{}".format(*self.shard)) if self.shard and sharded else ()),
                 *(("--repeat", str(self.repeat)) if self.repeat > 1 else ()))
 

@@ -186,31 +186,3 @@ class Facts:
             return json.loads((self.raw / "workload.json").read_text())["threads"]
         except (OSError, ValueError, KeyError):
             return {}
-
-
-def doubts(session, raw):
-    """Why the observation is inconclusive, a line each; none: it is not."""
-    found = [session["note"]] if session["note"] and "asked for" not in session["note"] else []
-    for script in session["scripts"]:
-        name = script["name"]
-        if script["failed"]:
-            found.append(f"{name} was not attached: {script['failed']}")
-        elif not script["ended"]:
-            found.append(f"the stream of {name} has no end")
-        if script["missed"]:
-            found.append(f"{name} missed {script['missed']} events")
-        stream = raw / f"{name}.json"
-        lost = lost_events(stream) if stream.exists() else 0
-        if lost:
-            found.append(f"{name} lost {lost} events")
-    return found
-
-
-def lost_events(stream):
-    """The sum of bpftrace's own count of output that it lost."""
-    lost = 0
-    with open(stream, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if line.startswith('{"type": "lost_events"'):
-                lost += int(re.search(r"\d+", line[23:])[0])
-    return lost

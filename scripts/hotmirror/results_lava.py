@@ -14,6 +14,7 @@ KSELFTEST = "/opt/kselftest"
 MEMORY_MB, CPUS = 5632, 2
 # What the module's coherent and dax memory is made of; see README.md.
 MEMMAP, PARAMETERS = "576M$4544M", "arena=576M@4544M sabotage=1"
+LIMIT_SECONDS = 600            # of a program; a machine without KVM needs more than settings has
 MINUTES = {"job": 90, "deploy": 20, "boot": 10, "test": 60}
 
 
@@ -110,7 +111,8 @@ def _test(yaml):
                        ("description", "races of an HMM mirror with the unplug of device memory")):
         yaml.put(5, key, value)
     yaml.put(4, "params")
-    for key, value in (("KSELFTEST", KSELFTEST), ("PARAMETERS", PARAMETERS), ("PROGRAMS", "*")):
+    for key, value in (("KSELFTEST", KSELFTEST), ("PARAMETERS", PARAMETERS), ("PROGRAMS", "*"),
+                       ("LIMIT", str(LIMIT_SECONDS))):
         yaml.put(5, key, value)
     yaml.put(4, "run")
     yaml.put(5, "steps")

@@ -80,7 +80,7 @@ def default_is_tier_1():
     picked = select([])
     equal(["one", "two", "three.sh", "hotmirror_race"], [p.name for p in picked], "programs, schedules last")
     equal((("--tier", "1"), LISTED.tests[::2]), (picked[-1].arguments, picked[-1].tests), "default")
-    equal(((), LISTED.tests), (select([], races="all")[-1].arguments, select([], races="all")[-1].tests), "all")
+    equal((("--tier", "0"), LISTED.tests), (select([], races="all")[-1].arguments, select([], races="all")[-1].tests), "all")
     equal(LISTED.tests, select(["race.*"])[0].tests, "of those that TESTS names, all")
     equal(LISTED.tests[:1], select(["race.a+b*"], races="default")[0].tests, "unless told")
 

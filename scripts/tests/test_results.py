@@ -415,12 +415,14 @@ ok 6 - with.dash"; exit 1""",
     "hotmirror_two": "echo 'TAP version 13\n1..3\nok 1 a.one'",
     "hotmirror_three.sh": "echo 'TAP version 13\n1..1\nok 1 a.b'",
     "hotmirror_four": "echo 'TAP version 13\n1..0 # SKIP no module'; exit 4",
+    "hotmirror_five": "echo nothing",
 }
 SEEN = {
     "hotmirror_one": "fail", "hotmirror_one.race.read-and-munmap-on-anon--missing-at-populate.faulted": "pass",
     "hotmirror_one.a.fails": "fail", "hotmirror_one.a.skips": "skip", "hotmirror_one.a.known": "skip",
     "hotmirror_one.test-20-5": "skip", "hotmirror_one.with.dash": "pass", "hotmirror_two": "fail",
     "hotmirror_two.a.one": "pass", "hotmirror_three": "pass", "hotmirror_three.a.b": "pass", "hotmirror_four": "skip",
+    "hotmirror_five": "fail",
 }
 
 
@@ -453,6 +455,7 @@ def lava_test(path, **variables):
     signals = re.findall(r"^<LAVA_SIGNAL_TESTCASE TEST_CASE_ID=(\S+) RESULT=(\S+?)(?: MEASUREMENT=(\d+))?>$",
                          done.stdout, re.M)
     counted = [int(number) for _, _, number in signals if number]
+    check(not counted or "# overriding timeout to 600\n" in done.stdout, "the limit of a program")
     return done.returncode, {name: word for name, word, number in signals if not number}, counted
 
 
