@@ -15,7 +15,7 @@ NAMES = f"{NEWEST}, {STABLE}, {OLDSTABLE}, {RUNNING}"
 # Names a kernel source that tests are built with, instead of the tree's own (a bisection's is frozen).
 FRAMEWORK = "HOTMIRROR_FRAMEWORK"
 REQUIRED = ("HMM_MIRROR", "ZONE_DEVICE", "MODULES")
-GUEST_NEEDS = ("BLK_DEV_INITRD", "TMPFS", "DEVTMPFS", "VIRTIO_CONSOLE", "VIRTIO_PCI")
+GUEST_NEEDS = ("BLK_DEV_INITRD", "TMPFS", "DEVTMPFS", "VIRTIO_CONSOLE", "VIRTIO_PCI", "INOTIFY_USER")
 
 
 @dataclass

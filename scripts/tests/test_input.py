@@ -54,7 +54,7 @@ def left_in(cache):
 
 GOOD_CONFIG = "".join(f"CONFIG_{name}=y\n" for name in (
     "HMM_MIRROR", "ZONE_DEVICE", "MODULES", "BLK_DEV_INITRD", "TMPFS", "DEVTMPFS",
-    "VIRTIO_CONSOLE", "VIRTIO_PCI"))
+    "VIRTIO_CONSOLE", "VIRTIO_PCI", "INOTIFY_USER"))
 
 
 def kernel_tree(path, config=GOOD_CONFIG, release="7.3.0-test", image=True, symvers=True):
