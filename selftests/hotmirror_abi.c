@@ -185,7 +185,7 @@ ROW(unmirror, UNMIRROR, mirror, .files = ON_INSTANCE, .fill = fill_unmirror,
 ROW(read, READ, access, .files = ON_INSTANCE, .fill = fill_access);
 ROW(write, WRITE, access, .files = ON_INSTANCE, .fill = fill_access);
 ROW(prefetch, PREFETCH, access, .files = ON_INSTANCE, .fill = fill_prefetch,
-    .flags = HOTMIRROR_ACCESS_WRITE);
+    .flags = HOTMIRROR_ACCESS_WRITE | HOTMIRROR_PREFETCH_BY_HMM);
 ROW(atomic, ATOMIC, atomic, .files = ON_INSTANCE, .fill = fill_atomic,
     .flags = HOTMIRROR_ATOMIC_CAS, .needs = HOTMIRROR_HAS_EXCLUSIVE,
     .lacking = "kernel without CONFIG_DEVICE_PRIVATE: no device-exclusive access");

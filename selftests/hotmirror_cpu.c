@@ -83,10 +83,10 @@ ROW(file_clean, cell_file_private, .memory.states = CELL(TOUCHED) | CELL(FORKED)
     CELL(TRUNCATED) | CELL(PUNCHED), .memory.traits = CELL_NO_FILL);
 ROW(program, cell_program, .memory.states = SOME, .memory.traits = CELL_NO_FILL,
     .memory.no_prots = KEYS);
-ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB | CELL(FORKED), .memory.traits = CELL_SHARED,
-    .pool = HUGE_POOL);
+ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB | CELL(FORKED),
+    .memory.traits = CELL_SHARED | CELL_POOL, .pool = HUGE_POOL);
 ROW(hugetlb_memfd, cell_hugetlb_memfd, .memory.states = HUGETLB | CELL(TRUNCATED) |
-    CELL(PUNCHED), .memory.traits = CELL_SHARED, .pool = HUGE_POOL);
+    CELL(PUNCHED), .memory.traits = CELL_SHARED | CELL_POOL, .pool = HUGE_POOL);
 ROW(ksm, cell_anon, .memory.settle = cell_merge, .ksm = true,
     .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP), SLOW);
 ROW(secret, cell_secret, .memory.states = CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(UNMAPPED),
@@ -109,6 +109,26 @@ ROW(dax, cell_dax, .memory.states = DAX | CELL(UNPLUGGED), .memory.traits = CELL
 ROW(own_dax, cell_own_dax, .memory.states = DAX, .memory.device = HOTMIRROR_DAX,
     .memory.traits = CELL_SHARED | CELL_OWN);
 
+/* Before 7.3 HMM cannot wait for userfaultfd: see hotmirror_hmm_asleep. */
+#define USERFAULTS	(CELL(MISSING) | CELL(WP))
+/* Markers: some kernels' HMM takes them for nothing at all, and a fault of that for EPERM. */
+#define MARKERS		(CELL(MARKED) | CELL(GUARDED))
+
+/*
+ * Where HMM takes the fault there is nothing of use in the device page table, and where it
+ * cannot sleep, nobody who would have to be waited for.
+ */
+static bool is_by_hmm(const struct cell *cell, bool sleeps)
+{
+	unsigned int state = 1U << cell->state;
+
+	if (cell->table == CELL_HOT || (cell->table == CELL_WARM && cell->prot == CELL_RW))
+		return false;
+	if (cell->prot == CELL_RO && cell->access == CELL_WRITE && state & MARKERS)
+		return false;
+	return sleeps || !(state & USERFAULTS);
+}
+
 /* The atomics that are refused anyway are refused in a few cells. */
 static bool is_a_cell(const struct cell *cell)
 {
@@ -124,17 +144,30 @@ static bool is_a_cell(const struct cell *cell)
 	       !(memory->no_tables & 1U << cell->table);
 }
 
+/* Of a test. */
+struct how {
+	enum cell_access access;
+	bool by_hmm;
+	bool sleeps;		/* HMM can */
+};
+
 /* Write the cells to @cells, unless it is NULL; their number. */
-static int enumerate(const struct cell_memory *memory, enum cell_access access,
+static int enumerate(const struct cell_memory *memory, const struct how *how,
 		     struct cell *cells)
 {
-	struct cell cell = { .memory = memory, .access = access };
+	struct cell cell = {
+		.memory = memory,
+		.access = how->access,
+		.by_hmm = how->by_hmm,
+	};
 	int nr = 0;
 
 	for (cell.prot = 0; cell.prot < CELL_NR_PROTS; cell.prot++)
 		for (cell.state = 0; cell.state < CELL_NR_STATES; cell.state++)
 			for (cell.table = 0; cell.table < CELL_NR_TABLES; cell.table++) {
 				if (!is_a_cell(&cell))
+					continue;
+				if (how->by_hmm && !is_by_hmm(&cell, how->sleeps))
 					continue;
 				if (cells)
 					cells[nr] = cell;
@@ -261,25 +294,25 @@ static int judge(struct __test_metadata *_metadata, data *self)
 }
 
 static void make_cells(struct __test_metadata *_metadata, data *self,
-		       const struct cell_memory *memory, enum cell_access access)
+		       const struct cell_memory *memory, const struct how *how)
 {
-	self->nr = enumerate(memory, access, NULL);
+	self->nr = enumerate(memory, how, NULL);
 	self->cells = calloc(self->nr, sizeof(*self->cells));
 	self->cpu = cell_outcomes(self->nr);
 	self->device = cell_outcomes(self->nr);
 	ASSERT_NE(NULL, self->cells);
 	ASSERT_NE(NULL, self->cpu);
 	ASSERT_NE(NULL, self->device);
-	enumerate(memory, access, self->cells);
+	enumerate(memory, how, self->cells);
 }
 
 static void compare(struct __test_metadata *_metadata, data *self,
-		    const variants *variant, enum cell_access access)
+		    const variants *variant, const struct how *how)
 {
 	struct cell_run run = { .kind = variant->memory.device };
 	int skipped;
 
-	make_cells(_metadata, self, &variant->memory, access);
+	make_cells(_metadata, self, &variant->memory, how);
 	run.cells = self->cells;
 	run.nr = self->nr;
 	run.out = self->cpu;
@@ -301,19 +334,42 @@ static void compare(struct __test_metadata *_metadata, data *self,
 
 TEST_F(cpu, read)
 {
-	compare(_metadata, self, variant, CELL_READ);
+	compare(_metadata, self, variant, &(struct how){ .access = CELL_READ });
 }
 
 TEST_F(cpu, write)
 {
-	compare(_metadata, self, variant, CELL_WRITE);
+	compare(_metadata, self, variant, &(struct how){ .access = CELL_WRITE });
 }
 
 TEST_F(cpu, atomic)
 {
 	skip_unless(self->rig.q.features & HOTMIRROR_HAS_EXCLUSIVE,
 		    "kernel without CONFIG_DEVICE_PRIVATE: no device-exclusive access");
-	compare(_metadata, self, variant, CELL_ATOMIC);
+	compare(_metadata, self, variant, &(struct how){ .access = CELL_ATOMIC });
+}
+
+/* The device has HMM take the fault, as most drivers do. */
+static void compare_by_hmm(struct __test_metadata *_metadata, data *self,
+			   const variants *variant, enum cell_access access)
+{
+	struct how how = {
+		.access = access,
+		.by_hmm = true,
+		.sleeps = self->rig.q.features & HOTMIRROR_HAS_HMM_SLEEPS,
+	};
+
+	compare(_metadata, self, variant, &how);
+}
+
+TEST_F(cpu, read_by_hmm)
+{
+	compare_by_hmm(_metadata, self, variant, CELL_READ);
+}
+
+TEST_F(cpu, write_by_hmm)
+{
+	compare_by_hmm(_metadata, self, variant, CELL_WRITE);
 }
 
 /* The table itself: it has something to say on every way to fail. */
@@ -338,11 +394,12 @@ TEST_F(table, has_cells_of_every_end)
 		const variants *variant = v->data;
 
 		for (int access = CELL_READ; access <= CELL_ATOMIC; access++) {
-			int nr = enumerate(&variant->memory, access, NULL);
+			struct how how = { .access = access };
+			int nr = enumerate(&variant->memory, &how, NULL);
 
 			ASSERT_GE(ARRAY_SIZE(cells), nr);
 			EXPECT_LT(0, nr);
-			enumerate(&variant->memory, access, cells);
+			enumerate(&variant->memory, &how, cells);
 			for (int i = 0; i < nr; i++)
 				ends[cell_expected(&cells[i])]++;
 			total += nr;

@@ -101,7 +101,11 @@ FIXTURE_TEARDOWN(control)
 static struct cell cell_of(data *self, const struct pick *pick)
 {
 	return (struct cell){
-		&self->memory, pick->prot, pick->state, pick->access, pick->table,
+		.memory = &self->memory,
+		.prot = pick->prot,
+		.state = pick->state,
+		.access = pick->access,
+		.table = pick->table,
 	};
 }
 

@@ -426,6 +426,18 @@ TEST_F(submission, unknown_commands_are_enotty)
 	}
 }
 
+/* Its fault could not be interrupted, so that the exit of the ring would wait for it. */
+TEST_F(submission, prefetch_by_hmm_is_refused)
+{
+	self->arg.access.buf = 0;
+	self->arg.access.flags = HOTMIRROR_PREFETCH_BY_HMM;
+	EXPECT_EQ(-EOPNOTSUPP, hm_ring_ioctl(&self->ring, self->rig.fd, HOTMIRROR_PREFETCH,
+					     &self->arg));
+	EXPECT_EQ(0, self->arg.access.done);
+	EXPECT_EQ(0, hm_ioctl(self->rig.fd, HOTMIRROR_PREFETCH, &self->arg));
+	EXPECT_EQ(self->page, self->arg.access.done);
+}
+
 TEST_F(submission, control_file_has_no_commands)
 {
 	EXPECT_EQ(-EOPNOTSUPP, hm_ring_ioctl(&self->ring, self->rig.control,

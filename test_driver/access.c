@@ -362,6 +362,7 @@ static int hotmirror_access(struct file *filp, struct hotmirror_access *access,
 	if (ret)
 		return ret;
 	op.warm = access->flags & HOTMIRROR_ACCESS_WARM;
+	op.by_hmm = access->flags & HOTMIRROR_PREFETCH_BY_HMM;
 	if (dir == HOTMIRROR_TOUCH) {
 		ret = hotmirror_prefetch_range(&op, access, write);
 	} else {
@@ -447,5 +448,8 @@ int hotmirror_prefetch(struct file *filp, void *arg)
 
 	if (access->buf)
 		return -EINVAL;
+	/* The exit of a ring could not interrupt the fault. */
+	if (access->flags & HOTMIRROR_PREFETCH_BY_HMM && current->flags & PF_IO_WORKER)
+		return -EOPNOTSUPP;
 	return hotmirror_access(filp, arg, HOTMIRROR_TOUCH);
 }

@@ -7,6 +7,7 @@
 #ifndef _HOTMIRROR_COMPAT_H
 #define _HOTMIRROR_COMPAT_H
 
+#include <linux/hmm.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -92,6 +93,30 @@ static inline unsigned int hotmirror_order_of(enum page_entry_size size)
 		return fn(vmf, hotmirror_order_of(size));			\
 	}
 #define HOTMIRROR_HUGE_FAULT(fn)	.huge_fault = fn##_size
+#endif
+
+/*
+ * 7.3: HMM takes mmap_lock itself and may drop it for a fault, hence wait for
+ * userfaultfd. Before, such a fault fails; -EBUSY is returned at once.
+ */
+#ifdef HAVE_HMM_UNLOCKED
+#define HOTMIRROR_HMM_SLEEPS	1
+#else
+#define HOTMIRROR_HMM_SLEEPS	0
+
+static inline int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+						   unsigned long timeout)
+{
+	struct mm_struct *mm = range->notifier->mm;
+	int ret;
+
+	range->notifier_seq = mmu_interval_read_begin(range->notifier);
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	ret = hmm_range_fault(range);
+	mmap_read_unlock(mm);
+	return ret;
+}
 #endif
 
 /* 7.0: the kmalloc_obj() family. */

@@ -180,6 +180,7 @@ struct hotmirror_op {
 	unsigned long *before;		/* device entries before a walk */
 	bool large;			/* migration: PMD-sized folios as one */
 	bool warm;			/* access: -EAGAIN instead of a populate */
+	bool by_hmm;			/* populate: HMM takes the faults, not we */
 	bool ungated;			/* an oracle: stops at no gate */
 	u64 large_moved;
 	u64 begin_ns;

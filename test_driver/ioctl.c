@@ -97,6 +97,8 @@ int hotmirror_query(struct file *filp, void *arg)
 		query->features |= HOTMIRROR_HAS_LARGE;
 	if (IS_ENABLED(CONFIG_DEVICE_PRIVATE))
 		query->features |= HOTMIRROR_HAS_LOST;
+	if (HOTMIRROR_HMM_SLEEPS)
+		query->features |= HOTMIRROR_HAS_HMM_SLEEPS;
 	if (HOTMIRROR_CAN_URING)
 		query->features |= HOTMIRROR_HAS_URING;
 	query->features |= HOTMIRROR_HAS_GATES;

@@ -279,6 +279,50 @@ int hotmirror_walk(struct hotmirror_op *op, struct hmm_range *hmm)
 	return ret;
 }
 
+/**
+ * hotmirror_walk_faulting - have HMM fault what is missing, and read the CPU page table
+ * @op: the running operation
+ * @hmm: notifier, start and end are set; notifier_seq is filled in; end may come back
+ *	smaller
+ * @write: the device wants to write
+ *
+ * Outside of hotmirror_enter(), because HMM may sleep for user space. What it found is
+ * looked at for secrets afterwards: a VMA that took the place of another since the
+ * sequence was read is an invalidation.
+ *
+ * Return: 0, -EBUSY (invalidated: start again), -ENODEV, -EFAULT, -EPERM, -ENOMEM,
+ * -ERESTARTSYS.
+ */
+static int hotmirror_walk_faulting(struct hotmirror_op *op, struct hmm_range *hmm,
+				   bool write)
+{
+	struct hotmirror_sleeper *sleeper;
+	int ret;
+
+	hmm->hmm_pfns = op->pfns;
+	hmm->default_flags = HMM_PFN_REQ_FAULT | (write ? HMM_PFN_REQ_WRITE : 0);
+	hmm->pfn_flags_mask = 0;
+	hmm->dev_private_owner = op->inst;
+
+	hotmirror_gate_op(op, HOTMIRROR_GATE_FAULT_ENTER);
+	sleeper = hotmirror_sleep_begin(op->inst);
+	if (IS_ERR(sleeper))
+		return PTR_ERR(sleeper);
+	ret = hmm_range_fault_unlocked_timeout(hmm,
+					       msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT));
+	if (!ret)
+		ret = mmap_read_lock_killable(op->mm);
+	if (!ret) {
+		hotmirror_hide_secret(op, hmm);
+		mmap_read_unlock(op->mm);
+	}
+	hotmirror_sleep_end(op->inst, sleeper);
+	hotmirror_gate_op(op, HOTMIRROR_GATE_FAULT_DONE);
+	if (READ_ONCE(op->inst->target) != HOTMIRROR_LIVE)
+		return -ENODEV;
+	return ret == -EINTR ? -ERESTARTSYS : ret;
+}
+
 /* Store what is usable, up to the first page that is not. Under file->lock. */
 unsigned long hotmirror_store(struct hotmirror_op *op, struct hotmirror_leaf *leaf,
 			      struct hmm_range *hmm, bool write)
@@ -310,37 +354,18 @@ bool hotmirror_raced(struct hotmirror_file *file, struct hmm_range *hmm,
 	       file->exclusive_seq != exclusive_seq;
 }
 
-/*
- * One round of the loop of claim S1: read the sequence, walk, take the driver lock,
- * check the sequence, store. Whatever invalidates between the first and the last
- * either waits for the lock and clears the entries, or is seen by the check.
- *
- * Return: pages stored, 0 if the first one needs a fault; -EBUSY: start again;
- * -ENODEV, -ENOENT (the range was removed), -ERESTARTSYS.
- */
-static long hotmirror_populate_once(struct hotmirror_op *op,
-				    struct hotmirror_range *range,
-				    struct hotmirror_leaf *leaf,
-				    struct hmm_range *hmm, bool write)
+/* The second half of a round, inside of hotmirror_enter(): from the walk on. */
+static long hotmirror_populate_walked(struct hotmirror_op *op,
+				      struct hotmirror_range *range,
+				      struct hotmirror_leaf *leaf, struct hmm_range *hmm,
+				      unsigned long exclusive_seq, bool write)
 {
 	struct hotmirror_file *file = op->file;
-	unsigned long exclusive_seq;
 	long ret;
 
-	if (!hotmirror_enter(op->inst))
-		return -ENODEV;
-	exclusive_seq = READ_ONCE(file->exclusive_seq);
-	hmm->notifier = &range->notifier;
-	hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
-	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_BEGIN);
-	ret = hotmirror_walk(op, hmm);
-	if (ret)
-		goto leave;
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_FAULTED);
-	if (unlikely(file->sabotage & HOTMIRROR_SABOTAGE_POPULATE)) {
-		ret = hotmirror_store_sabotaged(op, range, leaf, hmm, exclusive_seq, write);
-		goto leave;
-	}
+	if (unlikely(file->sabotage & HOTMIRROR_SABOTAGE_POPULATE))
+		return hotmirror_store_sabotaged(op, range, leaf, hmm, exclusive_seq, write);
 
 	mutex_lock(&file->lock);
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_LOCKED);
@@ -352,7 +377,40 @@ static long hotmirror_populate_once(struct hotmirror_op *op,
 	}
 	mutex_unlock(&file->lock);
 	hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_DONE);
-leave:
+	return ret;
+}
+
+/*
+ * One round of the loop of claim S1: read the sequence, walk, take the driver lock,
+ * check the sequence, store. Whatever invalidates between the first and the last
+ * either waits for the lock and clears the entries, or is seen by the check. Who has
+ * HMM take the faults gets the sequence from it, and enters when it does not sleep any more.
+ *
+ * Return: pages stored, 0 if the first one needs a fault; -EBUSY: start again;
+ * -ENODEV, -ENOENT (the range was removed), -ERESTARTSYS; by HMM: -EFAULT, -EPERM, -ENOMEM.
+ */
+static long hotmirror_populate_once(struct hotmirror_op *op,
+				    struct hotmirror_range *range,
+				    struct hotmirror_leaf *leaf,
+				    struct hmm_range *hmm, bool write)
+{
+	unsigned long exclusive_seq = READ_ONCE(op->file->exclusive_seq);
+	long ret = 0;
+
+	hmm->notifier = &range->notifier;
+	if (op->by_hmm)
+		ret = hotmirror_walk_faulting(op, hmm, write);
+	if (ret)
+		return ret;
+	if (!hotmirror_enter(op->inst))
+		return -ENODEV;
+	if (!op->by_hmm) {
+		hmm->notifier_seq = mmu_interval_read_begin(&range->notifier);
+		hotmirror_gate_op(op, HOTMIRROR_GATE_POPULATE_BEGIN);
+		ret = hotmirror_walk(op, hmm);
+	}
+	if (!ret)
+		ret = hotmirror_populate_walked(op, range, leaf, hmm, exclusive_seq, write);
 	hotmirror_leave(op->inst);
 	return ret;
 }
@@ -371,7 +429,7 @@ leave:
  * that vanishes in between would be a false EFAULT.
  *
  * Return: pages populated from @start on, or if none: -ENODEV, -ENOENT (the range
- * was removed), -EFAULT, -EHWPOISON, -ENOMEM, -ERESTARTSYS.
+ * was removed), -EFAULT, -EHWPOISON, -ENOMEM, -ERESTARTSYS, by HMM also -EPERM.
  */
 long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 			unsigned long start, unsigned long end, bool write)
@@ -392,6 +450,10 @@ long hotmirror_populate(struct hotmirror_op *op, struct hotmirror_range *range,
 		} else if (ret == -EBUSY) {
 			op->retries++;
 			ret = signal_pending(current) ? -ERESTARTSYS : 0;
+		} else if (op->by_hmm && (ret == -EFAULT || ret == -EPERM) &&
+			   hmm.end - hmm.start > PAGE_SIZE) {
+			window = 1;	/* HMM does not say which page it was */
+			ret = 0;
 		} else if (!ret && hmm.hmm_pfns[0] & HMM_PFN_ERROR && bad == addr) {
 			ret = -EFAULT;	/* a fault succeeds, yet no device can map it */
 		} else if (!ret) {

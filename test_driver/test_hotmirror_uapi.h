@@ -43,8 +43,7 @@
  *	mappings share it, and the last close frees it.
  *   anything else (another control file's, coherent, being unplugged): SIGBUS.
  *
- * poll() reports EPOLLPRI from the moment unplug is asked for
- * and EPOLLHUP when the instance is gone.
+ * poll() reports EPOLLPRI from the moment unplug is asked for, EPOLLHUP when it is gone.
  */
 #ifndef _TEST_HOTMIRROR_UAPI_H
 #define _TEST_HOTMIRROR_UAPI_H
@@ -53,6 +52,7 @@
 #include <linux/types.h>
 
 #include "test_hotmirror_gate_uapi.h"
+#include "test_hotmirror_hmm_uapi.h"
 #include "test_hotmirror_sabotage_uapi.h"
 #include "test_hotmirror_uring_uapi.h"
 
@@ -106,9 +106,8 @@
  * @gates: out: open gate files
  * @reserved: out: 0
  *
- * What is counted is the whole module's. The struct ended at @controls once
- * (HOTMIRROR_QUERY_SIZE_1), and that is still accepted. Works on both kinds of file
- * and in every state.
+ * What is counted is the whole module's. A struct that ends at @controls is accepted, too
+ * (HOTMIRROR_QUERY_SIZE_1). Works on both kinds of file and in every state.
  */
 struct hotmirror_query {
 	__u32 size;
@@ -147,6 +146,7 @@ struct hotmirror_query {
 #define HOTMIRROR_HAS_URING	(1ULL << 9)	/* the ioctls of an instance file in io_uring */
 #define HOTMIRROR_HAS_GATES	(1ULL << 10)	/* GATE_OPEN */
 #define HOTMIRROR_HAS_CORE_GATES	(1ULL << 11)	/* GATE_CORE */
+#define HOTMIRROR_HAS_HMM_SLEEPS	(1ULL << 12)	/* PREFETCH_BY_HMM waits for userfaultfd */
 
 /**
  * struct hotmirror_plug - HOTMIRROR_PLUG: create an instance, /dev/hotmirror<id>
@@ -340,22 +340,22 @@ struct hotmirror_mirror {
 /**
  * struct hotmirror_access - HOTMIRROR_READ, HOTMIRROR_WRITE, HOTMIRROR_PREFETCH
  * @size: sizeof(struct hotmirror_access)
- * @flags: PREFETCH: HOTMIRROR_ACCESS_WRITE for a writable entry or 0; others: 0
+ * @flags: PREFETCH: ACCESS_WRITE for a writable entry, PREFETCH_BY_HMM; others: 0
  * @addr: address in the opener's mm, any alignment
  * @length: bytes, not 0
  * @buf: READ, WRITE: the caller's buffer of @length bytes; PREFETCH: 0
  * @done: out: bytes accessed before the end or the error
- * @faults: out: CPU page faults taken on behalf of the device
+ * @faults: out: CPU page faults taken on behalf of the device, but for those by HMM
  * @retries: out: populate loops that started again because of an invalidation
  *
  * The access goes through the device page table; what is not there is populated
  * from the CPU's. It may sleep in a user fault for as long as user space likes,
  * interruptibly, outside of the section that unplug waits for.
  *
- * Errors: EINVAL, ENOENT (address in no mirrored range), EFAULT (the CPU would get
- * SIGSEGV or SIGBUS there; or @buf is bad), EHWPOISON, ENODEV (unplugged, also
- * while asleep), ESRCH (the opener's mm is gone), EINTR, ENOMEM, EPERM (the file
- * is sabotaged so that an access would not be safe).
+ * Errors: EINVAL, ENOENT (address in no mirrored range), EFAULT (the CPU would get SIGSEGV
+ * or SIGBUS there; or @buf is bad), EHWPOISON, ENODEV (unplugged, also while asleep), ESRCH
+ * (the opener's mm is gone), EINTR, ENOMEM, EPERM (the file is sabotaged so that an access
+ * would not be safe). BY_HMM sleeps and fails otherwise: test_hotmirror_hmm_uapi.h.
  */
 struct hotmirror_access {
 	__u32 size;

@@ -12,7 +12,7 @@ DRIVER = TOP / "test_driver"
 MODULE = "test_hotmirror.ko"
 UAPI = ("test_hotmirror_uapi.h", "test_hotmirror_gate_uapi.h",
         "test_hotmirror_sabotage_uapi.h", "test_hotmirror_uring_uapi.h",
-        "test_hotmirror_dmirror_uapi.h")
+        "test_hotmirror_hmm_uapi.h", "test_hotmirror_dmirror_uapi.h")
 ARENA = f"arena={vm.ARENA_MB}M@{vm.ARENA_AT_MB}M"
 MODULE_PARAMETERS = f"{ARENA} sabotage=1"
 PRODUCT = re.compile(r"(\.(o|a|ko|mod|mod\.c|order|symvers|pyc)|~)$")

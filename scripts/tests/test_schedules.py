@@ -34,6 +34,7 @@ REPLAYS = (
     ("read+munmap@anon-missing:uffd.missing", 0, "", True),
     ("write+cpu_read@anon-wp:uffd.wp", 0, "", True),
     ("read+cpu_write@hole:fault.enter", 0, "", True),
+    ("fault_hmm+munmap@hole:populate.faulted", 0, "", True),
     ("read+munmap+cpu_write@anon:populate.begin", 0, "", True),
     ("dontneed+read@anon:invalidate.enter,B=access.begin", 0, "", True),
     ("read+munmap@anon:core.hmm_range_fault", 0, "", True),

@@ -20,6 +20,7 @@ const char *cell_end_name(enum cell_end end)
 		[CELL_FAULT] = "EFAULT",
 		[CELL_REFUSED] = "EOPNOTSUPP",
 		[CELL_GONE] = "ENODEV",
+		[CELL_DENIED] = "EPERM",
 		[CELL_OTHER] = "another error",
 	};
 
@@ -101,10 +102,13 @@ static int device_access(enum cell_access access, int fd, void *p, __u64 *value)
 	return ret;
 }
 
-enum cell_end cell_device(enum cell_access access, int fd, void *p, __u64 *value,
+enum cell_end cell_device(const struct cell *cell, int fd, void *p, __u64 *value,
 			  int *error)
 {
-	*error = device_access(access, fd, p, value);
+	*error = cell->by_hmm ? hm_prefetch_by_hmm(fd, p, sizeof(*value),
+						   cell->access != CELL_READ) : 0;
+	if (!*error)
+		*error = device_access(cell->access, fd, p, value);
 	switch (*error) {
 	case 0:
 		return CELL_OK;
@@ -116,6 +120,8 @@ enum cell_end cell_device(enum cell_access access, int fd, void *p, __u64 *value
 		return CELL_REFUSED;
 	case -ENODEV:
 		return CELL_GONE;
+	case -EPERM:
+		return CELL_DENIED;
 	default:
 		return CELL_OTHER;
 	}

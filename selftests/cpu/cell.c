@@ -115,8 +115,8 @@ static void make_access(struct cell_place *place, const struct cell *cell,
 
 	out->value = cell->access == CELL_READ ? 0 : CELL_OPERAND;
 	if (place->side->device)
-		out->end = cell_device(cell->access, place->side->first.fd, word,
-				       &out->value, &out->error);
+		out->end = cell_device(cell, place->side->first.fd, word, &out->value,
+				       &out->error);
 	else
 		out->end = cell_cpu(cell->access, word, &out->value);
 	if (out->end != CELL_OK)

@@ -36,7 +36,7 @@ enum cell_table { CELL_COLD, CELL_WARM, CELL_HOT, CELL_NR_TABLES };
 /* How an access ends. The device cannot tell SEGV from BUS: FAULT. */
 enum cell_end {
 	CELL_OK, CELL_SEGV, CELL_BUS, CELL_HWPOISON,
-	CELL_FAULT, CELL_REFUSED, CELL_GONE, CELL_OTHER, CELL_NR_ENDS
+	CELL_FAULT, CELL_REFUSED, CELL_GONE, CELL_DENIED, CELL_OTHER, CELL_NR_ENDS
 };
 
 /* What the pages hold before the state is applied. */
@@ -103,6 +103,7 @@ struct cell_memory {
 #define CELL_AWAY	(1U << 4)	/* private pages of the mirroring instance */
 #define CELL_OWN	(1U << 5)	/* memory of the mirroring instance */
 #define CELL_LARGE	(1U << 6)	/* a device-private folio of PMD size */
+#define CELL_POOL	(1U << 8)	/* huge pages of the pool */
 #define CELL_MIXEDMAP	(1U << 7)	/* mapped once: what is dropped does not come back */
 
 struct cell_state {
@@ -150,6 +151,7 @@ struct cell {
 	int state;
 	enum cell_access access;
 	enum cell_table table;
+	bool by_hmm;		/* the device has HMM take the fault first */
 };
 
 /* What one viewer finds in the pages. */
@@ -190,7 +192,7 @@ int cell_instance(struct cell_side *side, struct cell_instance *inst, __u32 kind
 /* Have signals end an access, not the process; others may have their own handlers. */
 void cell_catch_faults(void);
 enum cell_end cell_cpu(enum cell_access access, void *p, __u64 *value);
-enum cell_end cell_device(enum cell_access access, int fd, void *p, __u64 *value,
+enum cell_end cell_device(const struct cell *cell, int fd, void *p, __u64 *value,
 			  int *error);
 struct cell_look cell_look_at(const char *mem, size_t page);
 void cell_fill(char *mem, size_t length, unsigned int seed);

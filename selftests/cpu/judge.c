@@ -202,6 +202,36 @@ static bool is_keyless(const struct cell *cell)
 	return false;
 }
 
+/* What is not there at all, or is no page, is refused before the right to write is looked at. */
+#define HMM_REFUSES	(CELL(UNMAPPED) | CELL(POISONED))
+/* The pages have come home, or are no more. */
+#define NOT_AWAY	(CELL(DONTNEED) | CELL(EXCLUSIVE))
+
+/* hmm_do_fault() knows EPERM: there is a page to be faulted, and no VM_WRITE. */
+static bool hmm_denies(const struct cell *cell)
+{
+	const struct cell_memory *memory = cell->memory;
+	unsigned int state = 1U << cell->state;
+
+	if (cell->access == CELL_READ || memory->traits & CELL_PFNMAP)
+		return false;
+	if (cell->prot != CELL_RO && cell->prot != CELL_CLOSED)
+		return false;
+	/* Of hugetlb, only the fault finds that it is poisoned. */
+	if (state & HMM_REFUSES && !(state & CELL(POISONED) && memory->traits & CELL_POOL))
+		return false;
+	/* Our own private pages are reported, though not writable, and we fault them. */
+	return !(memory->traits & CELL_AWAY) || state & NOT_AWAY;
+}
+
+static enum cell_end by_hmm(const struct cell *cell, enum cell_end end)
+{
+	if (end == CELL_FAULT && hmm_denies(cell))
+		return CELL_DENIED;
+	/* vm_fault_to_errno() is not asked for EHWPOISON. */
+	return end == CELL_HWPOISON ? CELL_FAULT : end;
+}
+
 /* The first difference in how it ends decides; those in pagemap add up. */
 static struct accepted allowed(const struct cell *cell, enum cell_end cpu)
 {
@@ -223,6 +253,8 @@ static struct accepted allowed(const struct cell *cell, enum cell_end cpu)
 		sum.raw |= a->raw;
 		sum.settled |= a->settled;
 	}
+	if (cell->by_hmm)
+		sum.end = by_hmm(cell, sum.end);
 	return sum;
 }
 
@@ -324,7 +356,7 @@ void cell_name(const struct cell *cell, char *buf, size_t size)
 	static const char * const accesses[] = { "read", "write", "atomic" };
 	static const char * const tables[] = { "cold", "warm", "hot" };
 
-	snprintf(buf, size, "%s.%s.%s.%s", cell_prots[cell->prot].name,
+	snprintf(buf, size, "%s.%s.%s%s.%s", cell_prots[cell->prot].name,
 		 cell_states[cell->state].name, accesses[cell->access],
-		 tables[cell->table]);
+		 cell->by_hmm ? "_by_hmm" : "", tables[cell->table]);
 }

@@ -218,6 +218,15 @@ int hm_prefetch(int fd, const void *addr, size_t length, bool write)
 	return hm_access(fd, HOTMIRROR_PREFETCH, addr, NULL, length, &out);
 }
 
+int hm_prefetch_by_hmm(int fd, const void *addr, size_t length, bool write)
+{
+	struct hotmirror_access out = {
+		.flags = HOTMIRROR_PREFETCH_BY_HMM | (write ? HOTMIRROR_ACCESS_WRITE : 0),
+	};
+
+	return hm_access(fd, HOTMIRROR_PREFETCH, addr, NULL, length, &out);
+}
+
 int hm_atomic(int fd, const void *addr, struct hotmirror_atomic *arg)
 {
 	arg->size = sizeof(*arg);

@@ -67,6 +67,8 @@ int hm_unmirror(int fd, __u32 id);
 int hm_read(int fd, const void *addr, void *buf, size_t length);
 int hm_write(int fd, const void *addr, const void *buf, size_t length);
 int hm_prefetch(int fd, const void *addr, size_t length, bool write);
+/* The same, HMM taking the faults. */
+int hm_prefetch_by_hmm(int fd, const void *addr, size_t length, bool write);
 /* The same with the outputs: cmd is HOTMIRROR_READ, _WRITE or _PREFETCH. */
 int hm_access(int fd, unsigned int cmd, const void *addr, const void *buf,
 	      size_t length, struct hotmirror_access *out);

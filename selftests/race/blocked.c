@@ -38,6 +38,7 @@ static const struct wait_point wait_points[] = {
 	{ "folio_wait_bit", false, "folio lock" },
 	{ "__folio_lock", false, "folio lock" },
 	{ "hotmirror_walk", false, "mmap_lock" },
+	{ "hmm_range_fault_unlocked", false, "mmap_lock" },
 	{ "hotmirror_migrate", false, "mmap_lock" },
 	{ "hotmirror_", false, "driver lock" },
 	{ "hugetlb_", false, "hugetlb lock" },

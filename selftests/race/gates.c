@@ -9,7 +9,7 @@
 /* The device takes a page fault only where the walk found nothing that will do. */
 static bool faults(const struct race_op *op, unsigned int memory)
 {
-	if (op->flags & OP_EXCLUDES)
+	if (op->flags & (OP_EXCLUDES | OP_BY_HMM))
 		return true;
 	if (!(op->flags & OP_POPULATES))
 		return false;
@@ -112,6 +112,18 @@ static bool reads_sequence(const struct race_op *op, unsigned int memory)
 	return op->flags & (OP_POPULATES | OP_SNAPSHOTS) || excludes(op, memory);
 }
 
+/* HMM reads the sequence itself, and (7.3) has no lock held when it is called. */
+static bool walks(const struct race_op *op, unsigned int memory)
+{
+	(void)memory;
+	return op->flags & OP_POPULATES && !(op->flags & OP_BY_HMM);
+}
+
+static bool walks_or_looks(const struct race_op *op, unsigned int memory)
+{
+	return walks(op, memory) || op->flags & OP_SNAPSHOTS;
+}
+
 static bool is_op(const struct race_op *op, const char *name)
 {
 	return !strncmp(op->name, name, strlen(name));
@@ -164,8 +176,8 @@ const struct race_gate race_gates[] = {
 	GATE_IF("fault.enter", FAULT_ENTER, GATE_FAULTS, faults,
 		"before the page fault for the device"),
 	GATE_IF("fault.done", FAULT_DONE, GATE_SAME, faults, "after the page fault for the device"),
-	GATE("populate.begin", POPULATE_BEGIN, 0, OP_POPULATES,
-	     "the sequence is read, the CPU page table not yet walked"),
+	GATE_IF("populate.begin", POPULATE_BEGIN, 0, walks,
+		"the sequence is read, the CPU page table not yet walked"),
 	GATE("populate.faulted", POPULATE_FAULTED, 0, OP_POPULATES,
 	     "the CPU page table is walked, the driver lock not yet taken"),
 	GATE("populate.locked", POPULATE_LOCKED, GATE_SAME | GATE_LOCKED, OP_POPULATES,
@@ -235,8 +247,8 @@ const struct race_gate race_gates[] = {
 	CORE_IF("__mmu_notifier_invalidate_range_end", GATE_SAME | GATE_WARM | GATE_CALLED,
 		invalidates, "page table entries changed, the invalidation not yet ended"),
 	CORE_IF("mmu_interval_read_begin", GATE_SAME, reads_sequence, "about to read the sequence"),
-	CORE("hmm_range_fault", GATE_SAME | GATE_MMAP, OP_POPULATES | OP_SNAPSHOTS,
-	     "about to walk the CPU page table"),
+	CORE_IF("hmm_range_fault", GATE_SAME | GATE_MMAP, walks_or_looks,
+		"about to walk the CPU page table"),
 	CORE("migrate_vma_setup", GATE_SAME | GATE_MMAP, OP_MIGRATES,
 	     "about to collect and unmap the pages"),
 	CORE_IF("migrate_vma_pages", GATE_SAME | GATE_MMAP, migrates_unguarded,

@@ -247,6 +247,8 @@ const char *race_impossible(const struct race_schedule *s)
 		return "no operation of the device is in it";
 	if (s->sides == 2 && devices == 2)
 		return "both are operations of one device: its second one is a device of its own";
+	if (all & OP_BY_HMM && !(s->op[0]->flags & OP_BY_HMM))
+		return "HMM's fault is the one that is held open: beside others see prefetch_w";
 	if (all & OP_SECOND && memory & MEM_THIN)
 		return "the second device on this memory is like the first";
 	if (all & OP_PINS && all & OP_EVICTS && memory & (MEM_DAX | MEM_COHERENT))
@@ -352,9 +354,11 @@ static unsigned int hash(const char *text)
 /* One of so many is in the default subset; by name, so that the subset does not change. */
 int race_tier(const struct race_schedule *s)
 {
-	const unsigned int anon = 4, rest = 24;
+	unsigned int one_of = 4;
 	char name[RACE_NAME];
 
 	race_name(s, name, sizeof(name));
-	return hash(name) % (strcmp(race_class(s), "anon") ? rest : anon) ? 2 : 1;
+	if (s->op[0]->flags & OP_BY_HMM || strcmp(race_class(s), "anon"))
+		one_of = 24;
+	return hash(name) % one_of ? 2 : 1;
 }

@@ -74,6 +74,17 @@ static void device_prefetch_w(struct race_run *r)
 	}
 }
 
+static void device_fault_hmm(struct race_run *r)
+{
+	struct hotmirror_access out = {
+		.flags = HOTMIRROR_PREFETCH_BY_HMM | HOTMIRROR_ACCESS_WRITE,
+	};
+	int ret = hm_access(r->fd, HOTMIRROR_PREFETCH, r->area->sample, NULL, sample_length(r),
+			    &out);
+
+	by_page(r, ret, out.done);
+}
+
 /* On page 1, which B concerns, too. */
 static void device_atomic(struct race_run *r)
 {
@@ -172,6 +183,14 @@ static const char *as_a_write(unsigned int memory)
 	return memory & MEM_THIN ? "a write of the device meets the same" : NULL;
 }
 
+/* userfaultfd: before 7.3 it cannot be waited for; hotmirror_hmm_asleep does. */
+static const char *nothing_to_fault(unsigned int memory)
+{
+	if (memory & (MEM_HOLE | MEM_CLEAN) && !(memory & MEM_USERFAULT))
+		return NULL;
+	return "HMM finds nothing to be faulted: see prefetch_w";
+}
+
 #define ATOMIC	HOTMIRROR_HAS_EXCLUSIVE
 
 #define DEVICE_OPS(suffix, more, whose)							\
@@ -203,6 +222,9 @@ static const char *as_a_write(unsigned int memory)
 const struct race_op race_ops_device[] = {
 	DEVICE_OPS("", 0, "the device"),
 	DEVICE_OPS("2", OP_SECOND, "the second device"),
+	{ "fault_hmm", "the device has HMM fault all pages, to write, and populates its page table",
+	  OP_DEVICE | OP_WRITES | OP_POPULATES | OP_BY_HMM, 0, nothing_to_fault, NULL,
+	  device_fault_hmm, 0 },
 };
 
 const int race_nr_ops_device = sizeof(race_ops_device) / sizeof(race_ops_device[0]);

@@ -94,6 +94,7 @@ struct race_outcome {
 #define OP_INVALIDATES	(1U << 20)	/* unplug up to the invalidated state at least */
 #define OP_SPLITS	(1U << 24)	/* invalidates only where it splits a PMD */
 #define OP_WIDENS	(1U << 25)	/* gives rights: the memory is read-only before */
+#define OP_BY_HMM	(1U << 26)	/* HMM takes the faults, before the loop begins */
 #define OP_RECLAIMS	(1U << 23)	/* invalidates what reclaim or migration can have */
 
 /* Of a memory. */

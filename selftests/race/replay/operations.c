@@ -7,7 +7,7 @@ static void result(int side, int first, int nr, int ret)
 		sh->page[i].end[side] = end;
 }
 
-/* @for read write prefetch prefetch_w op_prefetch op_prefetch_w */
+/* @for read write prefetch prefetch_w op_prefetch op_prefetch_w fault_hmm */
 /* Pages before @done bytes went well, the next one did not, the rest was not tried. */
 static void access_all(int side, unsigned long cmd, struct hotmirror_access *a)
 {
@@ -57,6 +57,16 @@ static void op_prefetch_w(int side)
 	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
 
 	a.flags = HOTMIRROR_ACCESS_WRITE;
+	access_all(side, HOTMIRROR_PREFETCH, &a);
+}
+
+/* @end */
+/* @for fault_hmm */
+static void op_fault_hmm(int side)
+{
+	struct hotmirror_access a = access_to(0, sh->pages * page_size, NULL);
+
+	a.flags = HOTMIRROR_PREFETCH_BY_HMM | HOTMIRROR_ACCESS_WRITE;
 	access_all(side, HOTMIRROR_PREFETCH, &a);
 }
 
