@@ -96,31 +96,39 @@ TEST(kills_its_program)
 	wait_for_ever();
 }
 
+/*
+ * What the kernel says now belongs to this test: the result of the one before has been
+ * reported.
+ */
+static int provoke(const char *what)
+{
+	wait_until_told(agent());
+	return write_file(PROVOKE, what);
+}
+
 TEST(warns)
 {
-	ASSERT_EQ(0, write_file(PROVOKE, "warning"));
+	ASSERT_EQ(0, provoke("warning"));
 }
 
 TEST(warns_as_expected)
 {
-	ASSERT_EQ(0, write_file(PROVOKE, "expected-warning"));
+	ASSERT_EQ(0, provoke("expected-warning"));
 }
 
 TEST(oopses)
 {
-	write_file(PROVOKE, "oops");
+	provoke("oops");
 }
 
 TEST(panics)
 {
-	wait_until_told(agent());
-	write_file(PROVOKE, "panic");
+	provoke("panic");
 }
 
 TEST(freezes)
 {
-	wait_until_told(agent());
-	write_file(PROVOKE, "freeze");
+	provoke("freeze");
 }
 
 TEST(runs_out_of_memory)
