@@ -49,28 +49,14 @@ def complain(stop):
     _line(colour("31", f"hotmirror: error: {stop.what}{remedy}"))
 
 
-_interruption = None
-
-
-def _interrupt(number, _):
-    """Ctrl-C reaches our children, too: it comes without a word, other signals with their name."""
-    global _interruption
-    _interruption = KeyboardInterrupt(*([] if number == signal.SIGINT else [signal.Signals(number).name]))
-    raise _interruption
-
-
-def check_interrupted():
-    """Who waits for long asks now and then: Python drops what a handler raises inside a callback
-    of its own (a weak reference, a destructor)."""
-    if _interruption:
-        raise _interruption
+def _terminated(number, _):
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main(function):
     """Run an entry point; turn every known ending into a line and an exit status."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGHUP, _terminated)
     try:
         sys.exit(function())
     except Stop as stop:

@@ -248,7 +248,9 @@ def guest_that_vanishes_is_no_pass():
 @case
 def interruption_ends_all_lanes():
     """Whatever runs is ended, and what did not begin does not; by SIGTERM and by Ctrl-C."""
-    script = ("import sys, time; sys.path.insert(0, sys.argv[1])\n"
+    # Who is started in the background of a script begins with SIGINT ignored.
+    script = ("import signal, sys; sys.path.insert(0, sys.argv[1])\n"
+              "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
               "from concurrent.futures import ThreadPoolExecutor\n"
               "from hotmirror import lanes, say\n"
               "def go():\n"
