@@ -48,7 +48,7 @@ FAULTS = {
                   "\t\t\t\t\treturn -EINTR;\n"
                   "\t\t\t\tret = -EBUSY;\n"
                   "\t\t\t}\n",
-                  "race.read+munmap@anon-missing:uffd.missing"),
+                  "hotmirror_hmm_asleep:*", repeat=1),
     "migrate": Fault("migrate_vma_collect() takes pages out of the page table and tells no notifier",
                      "mm/migrate_device.c",
                      "\tmmu_notifier_invalidate_range_start(&range);\n\n"
