@@ -182,6 +182,9 @@ class Bisection:
         command = [sys.executable, str(self.place / "judge/scripts/kselftest"), "--kernel", str(kernel),
                    "--tests", self.rule.tests, "--out", str(out), "--append", self.rule.append, *options,
                    *(part for text in self.rule.environment for part in ("--env", text))]
+        # One failure decides; a pattern is looked for in all that the tests make the kernel say.
+        if not (self.rule.bad_if or self.rule.good_if):
+            command.append("--first-failure")
         clean = {name: value for name, value in os.environ.items()
                  if name not in ("KERNEL", "TESTS", "OUT", "RACES", "REPEAT", "SHARD")}
         clean[kernels.FRAMEWORK] = str(self.place / "judge" / FRAMEWORK)
