@@ -98,6 +98,8 @@ session_start() {
 		local -x BPFTRACE_MAX_MAP_KEYS=65536
 		;;
 	esac
+	# Of an earlier session of the same script, that was READY.
+	: >"$TMP/$script.json"
 	READY_MS[$script]=-$(session_ms)
 	"$(session_bpftrace)" -f json "$path" "$@" >"$TMP/$script.json" 2>"$TMP/$script.err" &
 	PID[$script]=$!
