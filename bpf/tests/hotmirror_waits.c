@@ -521,23 +521,13 @@ static int run(void)
 	struct target t = { .fd = -1, .kvm = -1, .tally = tally_new() };
 	struct hotmirror_stats stats;
 	struct hm_child child;
-	int control, status;
-	long fd, mem;
+	int control, fd;
 
-	must("mmap", t.tally ? 0 : -ENOMEM);
 	control = must("/dev/hotmirror", hm_control_open());
 	t.id = plug(control, &t);
-	must("target", hm_child_start(&child, target_main, &t));
-	must("target", hm_child_hear(&child, &fd));
-	must("target", hm_child_hear(&child, &mem));
-	fd = must("pidfd_getfd", hm_child_getfd(&child, fd));
-	printf("TARGET %d %#lx %#lx %u\n", child.pid, mem,
-	       mem + REGION_PAGES * hm_page_size(), t.id);
-	fflush(stdout);
-	await_go();
+	fd = target_start(&child, target_main, &t, REGION_PAGES * hm_page_size(), t.id);
 	must("target", hm_child_tell(&child, 0));
-	must("target", hm_child_wait(&child, &status));
-	must("the target failed", status ? -ECHILD : 0);
+	target_wait(&child);
 	must("STATS", hm_stats(fd, &stats));
 	must("UNPLUG", hm_unplug(control, t.id, HOTMIRROR_GONE, HM_LIMIT_MS));
 	report(&t, &stats);

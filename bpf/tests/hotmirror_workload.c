@@ -383,11 +383,6 @@ static __u32 plug(int control)
 	exit(4);
 }
 
-static void number(const char *name, unsigned long long value, const char *after)
-{
-	printf("\"%s\":%llu%s", name, value, after);
-}
-
 static void report_expected(const struct tally *tally)
 {
 	const char *comma = "";
@@ -430,28 +425,16 @@ static int run(void)
 	struct hotmirror_stats stats;
 	struct target t = { .fd = -1 };
 	struct hm_child child;
-	long fd, mem;
-	int control, status;
+	int control, fd;
 
 	control = must("/dev/hotmirror", hm_control_open());
 	t.id = plug(control);
-	t.tally = mmap(NULL, sizeof(*t.tally), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	must("mmap", t.tally == MAP_FAILED ? -errno : 0);
-	must("target", hm_child_start(&child, target_main, &t));
-	must("target", hm_child_hear(&child, &fd));
-	must("target", hm_child_hear(&child, &mem));
-	fd = must("pidfd_getfd", hm_child_getfd(&child, fd));
-
-	printf("TARGET %d %#lx %#lx %u\n", child.pid, mem,
-	       mem + REGION_PAGES * hm_page_size(), t.id);
-	fflush(stdout);
-	await_go();
+	t.tally = shared(sizeof(*t.tally));
+	fd = target_start(&child, target_main, &t, REGION_PAGES * hm_page_size(), t.id);
 	must("target", hm_child_tell(&child, 0));
 	if (storm_times)
 		must("storm", hm_poll(child.pidfd, POLLIN, STORM_LIMIT_MS));
-	must("target", hm_child_wait(&child, &status));
-	must("the target failed", status ? -ECHILD : 0);
+	target_wait(&child);
 	must("STATS", hm_stats(fd, &stats));
 	must("UNPLUG", hm_unplug(control, t.id, HOTMIRROR_GONE, HM_LIMIT_MS));
 	report(&t, &stats);

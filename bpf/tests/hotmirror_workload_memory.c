@@ -347,6 +347,7 @@ static int target_main(struct hm_parent *parent, void *arg)
 	    check_ret(hm_mirror(t->fd, t->mem, REGION_PAGES * t->page, 0, NULL), "MIRROR"))
 		return 1;
 	hm_tell(parent, t->fd);
+	hm_tell(parent, 0);
 	hm_hear(parent);
 	for (size_t i = 0; i < NR_STEPS; i++)
 		if (run_step(t, &steps[i]))
@@ -430,11 +431,6 @@ static void unplug_dax(int control, struct target *t, struct hm_child *child,
 
 /* ---- the report ---- */
 
-static void number(const char *name, unsigned long long value, const char *after)
-{
-	printf("\"%s\":%llu%s", name, value, after);
-}
-
 static void report_hold(const char *name, const struct hold *hold, const char *after)
 {
 	printf("\"%s\":{", name);
@@ -499,29 +495,19 @@ static int run(void)
 	struct target t = { .fd = -1 };
 	struct hm_child child;
 	struct hold drain;
-	int control, status;
-	long fd;
+	int control, fd;
 
 	control = must("/dev/hotmirror", hm_control_open());
 	plug(control, &t);
-	t.tally = mmap(NULL, sizeof(*t.tally), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	must("mmap", t.tally == MAP_FAILED ? -errno : 0);
-	must("target", hm_child_start(&child, target_main, &t));
-	must("target", hm_child_hear(&child, &fd));
-	fd = must("pidfd_getfd", hm_child_getfd(&child, fd));
-
-	printf("TARGET %d 0 0 %u\n", child.pid, t.id);
-	fflush(stdout);
-	await_go();
+	t.tally = shared(sizeof(*t.tally));
+	fd = target_start(&child, target_main, &t, 0, t.id);
 	tell_and_hear(&child);
 	unplug_dax(control, &t, &child, &drain);
 	unplug(control, &t, &drain);
 	must("STATUS", hm_status(fd, 0, &st));
 	must("STATS", hm_stats(fd, &stats));
 	must("target", hm_child_tell(&child, 0));
-	must("target", hm_child_wait(&child, &status));
-	must("the target failed", status ? -ECHILD : 0);
+	target_wait(&child);
 	report(&t, &st, &stats, &drain);
 	return 0;
 }

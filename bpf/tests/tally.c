@@ -4,16 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
+#include "known.h"
 #include "tally.h"
 
 struct tally *tally_new(void)
 {
-	void *t = mmap(NULL, sizeof(struct tally), PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	return t == MAP_FAILED ? NULL : t;
+	return shared(sizeof(struct tally));
 }
 
 /* The row of map and key, made if there is none. */
