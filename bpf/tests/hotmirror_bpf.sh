@@ -81,6 +81,8 @@ test_wrong_numbers <<-END
 	fault_trace @walk_total_ns
 	device_events @invalidations
 	device_events @cleared
+	device_events @faults
+	device_events @fault_ns
 	device_events @fault_total_ns
 END
 ktap_finished

@@ -85,7 +85,9 @@ def device_events($m; $e; $d; $t):
 	same("callbacks of the driver"; $d.invalidates; $e.events | add),
 	same("@cleared"; $m["@cleared"] | add; $d.cleared),
 	same("@refused"; $m["@refused"] // {} | add // 0; $d.refused),
-	same("@faults"; $m["@faults"]; {"0": $e.faults}),
+	same("@faults"; $m["@faults"]; $e.faults),
+	# Each in an access of its own.
+	same("entries of @fault_ns"; $m["@fault_ns"] | entries; $e.faults),
 	same("faults of the driver"; $d.faults; $e.faults),
 	same("@fault_total_ns"; $m["@fault_total_ns"]; $d.fault_ns),
 	same("@populates"; $m["@populates"] | add; $d.populates),
