@@ -47,8 +47,8 @@ sums() {
 
 # In place of that of truth.sh, on sums: judge <script> <sums> [missed events [alterations]]
 judge() {
-	jq -rn --arg script "$1" --argjson missed "${3:-0}" --slurpfile sums "$2" \
-		--slurpfile report "$TMP/report.json" --argjson alter "${4:-[]}" \
+	jq -rn -L "$DIR" --arg script "$1" --argjson missed "${3:-0}" --argjson kernel "$KERNEL" \
+		--slurpfile sums "$2" --slurpfile report "$TMP/report.json" --argjson alter "${4:-[]}" \
 		-f "$DIR/timeline.jq" 2>"$TMP/jq.err" || printf 'inconclusive\n%s\n' "$(cat "$TMP/jq.err")"
 }
 

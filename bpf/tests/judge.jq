@@ -2,12 +2,14 @@
 #
 # What the stream of one bpftrace script says, against what is known otherwise.
 #
-#	jq -rn -L DIR --arg script NAME --argjson missed N --slurpfile stream S.json \
-#	   --slurpfile report R.json --slurpfile trace T.json -f judge.jq
+#	jq -rn -L DIR --arg script NAME --argjson missed N --argjson kernel 605 \
+#	   --slurpfile stream S.json --slurpfile report R.json --slurpfile trace T.json \
+#	   -f judge.jq
 #
 # script	notifier_latency, fault_latency, fault_trace, device_events: whose
 #		expectations apply; any other name: none, only the stream is judged
 # missed	events that the kernel counted as not seen by the script
+# kernel	its version, 605 for 6.5
 # stream	what `bpftrace -f json` printed
 # report	{expected, driver}: REPORT of hotmirror_workload
 # trace	{events}: the device's events as the tracefs ring buffer has them
@@ -17,16 +19,25 @@
 
 include "stream";
 
+# A probe on entry and return takes six arguments. Before 6.5 get_user_pages_remote() has
+# seven, so that fault_trace cannot see it.
+def gup: $kernel >= 605;
+
+# Before 6.2 the driver takes its page faults by itself, as a CPU does: after a wait that
+# dropped the lock once more, where the core's function finds the page.
+def again($waits): if $kernel < 602 then $waits else 0 end;
+
 # Maps that the workload fills, so that they are in every whole stream.
 def filled:
 	{ notifier_latency: ["@invalidations", "@callback_ns", "@callback_total_ns",
 			     "@span_ns"],
 	  fault_latency: ["@uffd_ns", "@uffd_total_ns", "@faults", "@restarts"],
-	  fault_trace: ["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
-			"@uffd_total_ns", "@faults", "@fault_ns", "@fault_total_ns",
-			"@restarts", "@walk_ns", "@walk_total_ns"],
-	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults",
-			  "@fault_ns", "@fault_total_ns", "@populates", "@populate_ns",
+	  fault_trace: (["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
+			 "@uffd_total_ns", "@walk_ns", "@walk_total_ns"]
+			+ if gup then ["@faults", "@fault_ns", "@fault_total_ns", "@restarts"]
+			  else [] end),
+	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults", "@fault_ns",
+			  "@fault_total_ns", "@populates", "@populate_ns",
 			  "@populate_retries", "@migrated", "@migrate_ns", "@unplug_ns"]
 	}[$script] // [];
 
@@ -46,7 +57,7 @@ def notifier_latency($m; $e; $d; $t):
 # A wait lies between what the workload measured inside of it and around it, and drops
 # the lock, so that the fault is taken up anew.
 def fault_latency($m; $e; $d; $t):
-	same("@faults"; $m["@faults"]; $e.faults),
+	same("@faults"; $m["@faults"]; $e.faults + again($e.held)),
 	same("faults of the driver"; $d.faults; $e.faults),
 	same("@restarts"; $m["@restarts"]; $e.held),
 	same("@major"; $m["@major"] // 0; 0),
@@ -55,30 +66,31 @@ def fault_latency($m; $e; $d; $t):
 	between("userfaultfd wait, ns"; $m["@uffd_total_ns"].remote // 0; $e.held_min_ns;
 		$e.held_max_ns);
 
-# The call without its wait is a part of what the driver measured around the call.
+# Calls, faults and waits of the path that the driver takes; where no probe can be on it,
+# nothing but the wait is seen, and nobody knows whose it is.
 def fault_trace($m; $e; $d; $t):
-	"get_user_pages_remote" as $path
+	(if gup then "get_user_pages_remote" else "other" end) as $path
+	| (if gup then {($path): $e.faults} else {} end) as $faults
 	| ($m["@uffd_total_ns"][$path] // 0) as $wait
-	| same("@calls"; $m["@calls"][$path]; $e.faults),
+	# One walk for each access that populated, one more for each fault or retry.
+	| same("@calls"; $m["@calls"]; $faults
+	       + {hmm_range_fault: ($d.populates + $d.faults + $d.retries)}),
 	  same("faults of the driver"; $d.faults; $e.faults),
-	  same("entries of @own_ns"; $m["@own_ns"][$path] // [] | entries; $e.faults),
-	  same("userfaultfd waits"; $m["@uffd_ns"] // {} | map_values(entries);
-	       {($path): $e.held}),
+	  (("@own_ns", "@walk_ns") as $hist
+	   | same("entries of \($hist)"; $m[$hist] | map_values(entries); $m["@calls"])),
+	  same("userfaultfd waits"; $m["@uffd_ns"] | map_values(entries); {($path): $e.held}),
 	  between("userfaultfd wait, ns"; $wait; $e.held_min_ns; $e.held_max_ns),
-	  between("faults without the wait, ns"; $m["@own_total_ns"][$path] // 0; 1;
-		  $d.fault_ns - $wait),
-	  same("@faults"; $m["@faults"]; {($path): $e.faults}),
-	  same("entries of @fault_ns"; $m["@fault_ns"] | map_values(entries);
-	       {($path): $e.faults}),
+	  same("@faults"; $m["@faults"] // {}; $faults),
+	  same("entries of @fault_ns"; $m["@fault_ns"] // {} | map_values(entries); $faults),
 	  # A wait drops the lock, and the fault is taken up anew.
-	  same("@restarts"; $m["@restarts"]; {($path): $e.held}),
+	  same("@restarts"; $m["@restarts"] // {}; $faults | map_values($e.held)),
 	  same("@busy"; $m["@busy"] // {}; {}),
-	  same("entries of @walk_ns"; $m["@walk_ns"] | map_values(entries); $m["@calls"]),
-	  same("walks and faults, ns"; $m["@walk_total_ns"][$path] + $m["@fault_total_ns"][$path];
-	       $m["@own_total_ns"][$path]),
-	  # One walk for each access that populated, one more for each fault or retry.
-	  same("@calls of hmm_range_fault"; $m["@calls"].hmm_range_fault;
-	       $d.populates + $d.faults + $d.retries);
+	  # The call without its wait is a part of what the driver measured around the call.
+	  ($faults | keys[]
+	   | between("faults without the wait, ns"; $m["@own_total_ns"][.]; 1; $d.fault_ns - $wait)),
+	  ($m["@calls"] | keys[]
+	   | same("walks and faults of \(.), ns"; $m["@walk_total_ns"][.] + ($m["@fault_total_ns"][.] // 0);
+		  $m["@own_total_ns"][.]));
 
 def device_events($m; $e; $d; $t):
 	events_match($m; $e.events; "@invalidate_ns"),

@@ -2,16 +2,19 @@
 #
 # What a stream of timeline.bt or timeline_device.bt sums up to, against what is known.
 #
-#	jq -rn --arg script NAME --argjson missed N --slurpfile sums S.json \
-#	   --slurpfile report R.json --argjson alter '[]' -f timeline.jq
+#	jq -rn -L DIR --arg script NAME --argjson missed N --argjson kernel 605 \
+#	   --slurpfile sums S.json --slurpfile report R.json --argjson alter '[]' -f timeline.jq
 #
 # missed	events that the kernel counted as not seen by the script
+# kernel	its version, 605 for 6.5
 # sums		what timeline.awk made of the stream
 # report	{expected, driver}: REPORT of hotmirror_workload
 # alter		[[verdict, path, number], ...]: judge the sums with the number added at
 #		the path, and print only what gets another verdict
 #
 # Prints the verdict (pass, fail, inconclusive) and then one line a reason.
+
+include "stream";
 
 def losses:
 	[ if .mark.READY == 1 then empty else "the stream has no READY" end,
@@ -21,25 +24,23 @@ def losses:
 	  (.strange | select(. > 0) | "\(.) lines of no known form"),
 	  ($missed | select(. > 0) | "\(.) events missed by a busy program") ];
 
-def same($what; $got; $want):
-	if $got == $want then empty else "\($what): \($got), expected \($want)" end;
-
-def between($what; $got; $min; $max):
-	if $got >= $min and $got <= $max then empty
-	else "\($what): \($got), expected \($min) to \($max)" end;
-
 # Counts of a kind by what follows the point.
 def by($kind): with_entries(select(.key | startswith("\($kind).")) | .key |= ltrimstr("\($kind)."));
+
+# Before 6.5 get_user_pages_remote() has more arguments than a probe can have.
+def gup: $kernel >= 605;
 
 # A wait lies between what the workload measured inside of it and around it; the
 # fault without its wait is a part of what the driver measured around it.
 def timeline($c; $ns; $e; $d):
-	same("fault"; $c | by("fault"); {remote: $e.faults}),
+	same("fault"; $c | by("fault"); if gup then {remote: $e.faults} else {} end),
 	same("walk"; $c.walk; $d.populates + $d.faults + $d.retries),
 	same("read_begin"; $c.read_begin; $c.walk),
 	same("uffd_wait"; $c.uffd_wait; $e.held),
 	between("uffd_wait, ns"; $ns.uffd_wait // 0; $e.held_min_ns; $e.held_max_ns),
-	between("fault without the wait, ns"; $ns.fault - ($ns.uffd_wait // 0); 1; $d.fault_ns - ($ns.uffd_wait // 0)),
+	if gup
+	then between("fault without the wait, ns"; $ns.fault - ($ns.uffd_wait // 0); 1; $d.fault_ns - ($ns.uffd_wait // 0))
+	else same("fault, ns"; $ns.fault // 0; 0) end,
 	same("invalidate"; $c | by("invalidate"); $e.events),
 	same("span"; $c | by("span"); $e.events | del(.RELEASE)),
 	same("migrate"; $c | by("migrate") | {setup, pages, finalize};

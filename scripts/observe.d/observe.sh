@@ -73,7 +73,7 @@ boot_ns() {
 
 # Functions that the header of a script names, and that this kernel does not let anyone
 # trace: "NEEDS name: what is lost" and "OPTIONAL name: what is lost", a line each. A
-# name with a colon is a tracepoint.
+# name with a colon is a tracepoint; for kfunc: see unattached_functions().
 missing_functions() {
 	local path
 
@@ -82,6 +82,7 @@ missing_functions() {
 	done
 	# shellcheck disable=SC2016	# for awk
 	awk -v functions="$path" '
+		/OPTIONAL kfunc:/ { next }
 		match($0, /^[ \t]*(\/\/|\*)[ \t]*(NEEDS|OPTIONAL) [^ ]+: /) {
 			text = substr($0, RSTART + RLENGTH)
 			split(substr($0, RSTART, RLENGTH), word, /(NEEDS|OPTIONAL) |: $/)
@@ -119,6 +120,37 @@ missing_functions() {
 		}' "$1"
 }
 
+# Functions that a script, now that it is READY, has no probe on the entry or the return of:
+# "OPTIONAL kfunc:name: what is lost". Such a probe needs more than the name: the kernel's
+# BTF must know the function, and it must not have too many arguments.
+unattached_functions() {
+	local enabled=/sys/kernel/tracing/enabled_functions
+
+	[ -r "$enabled" ] || return 0
+	# shellcheck disable=SC2016	# for awk
+	awk -v enabled="$enabled" '
+		BEGIN {
+			while ((getline line <enabled) > 0) {
+				if (line ~ /^[^ ]+ (\[[^]]*\] )?\([0-9]+\)[ A-Z]* D/) {
+					split(line, word, " ")
+					attached[word[1]] = 1
+				}
+			}
+		}
+		match($0, /OPTIONAL kfunc:[^ ]+: /) {
+			name = substr($0, RSTART, RLENGTH - 2)
+			sub(/.*:/, "", name)
+			if (!(name in attached))
+				print name ": " substr($0, RSTART + RLENGTH)
+		}' "$1"
+}
+
+# Tell and keep what a script cannot see.
+missing() {
+	fact missing "$1" "$2"
+	say "MISSING $2 ($1)"
+}
+
 # Start what can be started; what cannot is a fact, and no reason to see nothing.
 start_scripts() {
 	local script path kind text lacking started=()
@@ -127,8 +159,7 @@ start_scripts() {
 		path=$(session_path "$script")
 		lacking=
 		while IFS=$'\t' read -r kind text; do
-			fact missing "$script" "$text"
-			say "MISSING $text ($script)"
+			missing "$script" "$text"
 			[ "$kind" = NEEDS ] && lacking=$text
 		done < <(missing_functions "$path")
 		if [ -n "$lacking" ]; then
@@ -145,6 +176,9 @@ start_scripts() {
 	for script in "${started[@]}"; do
 		if session_ready "$script"; then
 			say "$script is ready (${READY_MS[$script]} ms)"
+			while read -r text; do
+				missing "$script" "$text"
+			done < <(unattached_functions "$(session_path "$script")")
 			SCRIPTS+=("$script")
 		else
 			fact failed "$script" "$SESSION_ERROR"

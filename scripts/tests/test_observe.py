@@ -47,6 +47,17 @@ observe no_scripts --scripts device_events -- true
 observe fails --scripts fault_latency -- sh -c 'echo some words; exit 3'
 grep -c DONE /tmp/fails.d/raw/fault_latency.json | sed 's/^/fails: streams with an end: /'
 sed -n 's/^ "status"/fails: &/p' /tmp/fails.d/raw/session.json
+mkdir /tmp/bt /tmp/wide.d
+cat >/tmp/bt/wide.bt <<END
+// OPTIONAL kfunc:do_mmap: nothing at all; it has nine arguments
+// OPTIONAL kfunc:handle_mm_fault: no fault
+// OPTIONAL kfunc:no_such_function: nothing either
+BEGIN { printf("READY wide\\n"); }
+kfunc:do_mma*p, kfunc:handle_mm_fault, kfunc:no_such_functio* { @n = count(); }
+END { printf("DONE wide\\n"); }
+END
+try wide env BPF_PATH=/tmp/bt scripts/observe.d/observe.sh /tmp/wide.d wide -- true
+sed 's/^/wide: /' /tmp/wide.d/facts
 mkfifo /tmp/going
 (read -r word </tmp/going; kill -INT $(cat /tmp/observer)) &
 sh -c 'echo $$ >/tmp/observer; exec env --default-signal=INT "$@"' sh scripts/observe --out /tmp/int.d \\
@@ -170,6 +181,9 @@ def live_machine():
     expect(r"^fails: .*the workload ended with status 3: some words")
     expect(r"^fails: streams with an end: 1$")
     expect(r'^fails:  "status": 3')
+    expect(r"^wide: status 0$")
+    equal(["do_mmap: nothing at all; it has nine arguments", "no_such_function: nothing either"],
+          re.findall(r"^wide: missing\twide\t(.*)", said, re.M), "functions that no probe can be on")
     expect(r"^interrupted: status 1$")
     expect(r"^interrupted: streams with an end: 1$")
     expect(r"^interrupted: .*interrupted")
