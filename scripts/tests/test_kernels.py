@@ -5,12 +5,15 @@ understands the same goals; whole kernels are built by make check-deep."""
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 
 from tap import SCRIPTS, case, check, equal
+from test_cache import cache_in
 from test_input import refused, scratch
 
-from hotmirror import bisect, mutants
+from hotmirror import bisect, kernel_build, kernels, mutants
 
 MAKEFILE = """
 VERSION = 7
@@ -59,8 +62,9 @@ def repository(path, sources):
 
 def run(script, *options, cwd=None):
     keep = {name: value for name, value in os.environ.items() if name not in ("KERNEL", "TESTS", "OUT")}
-    return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
-                          capture_output=True, stdin=subprocess.DEVNULL, env=keep)
+    with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as place:
+        return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
+                              capture_output=True, stdin=subprocess.DEVNULL, env={**keep, kernel_build.PLACE: place})
 
 
 def failed(done, *words):
@@ -123,6 +127,34 @@ def only_what_changed_is_built():
 
 
 @case
+def directories_have_a_place():
+    """Of their own, if one is named; a build that failed is not taken for a kernel, nor one without its source."""
+    with scratch() as path:
+        for name in ("src", "kernels", "hotmirror"):
+            (path / name).mkdir()
+        tree(path / "src")
+        keep = {**os.environ, kernel_build.PLACE: str(path / "kernels")}
+        done = subprocess.run([str(SCRIPTS / "kbuild"), str(path / "src")], check=False, text=True, env=keep,
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        equal(0, done.returncode, done.stderr)
+        made = list((path / "kernels").iterdir())
+        equal([f"{one}\n" for one in made], [done.stdout], "where it was built, and what it left beside")
+
+        def finished():
+            with cache_in(path):
+                return [one.name for one in kernel_build.finished()]
+
+        kept = path / "hotmirror/kernel-fast-1"
+        made[0].rename(kept)
+        equal([], finished(), "without a source")
+        (kept / "source").symlink_to(path / "src")
+        (kept / "Module.symvers").touch()
+        equal([kept.name], finished(), "whole")
+        (kept / kernel_build.STATE).unlink()
+        equal([], finished(), "unfinished")
+
+
+@case
 def bisections_that_cannot_begin():
     with scratch() as path:
         tree(path)
@@ -178,6 +210,28 @@ def judge_that_changed_decides_nothing():
         done = run("bisect", cwd=path)
         equal(bisect.ABORT, done.returncode, done.stderr)
         check("the judge changed" in done.stderr, done.stderr)
+
+
+@case
+def module_that_does_not_build_is_no_verdict():
+    """On a real kernel: the step is skipped and its reason has the compiler's first error; nothing boots."""
+    with scratch() as path:
+        hashes = repository(path, [GOOD_C] * 2)
+        run("bisect", "start", "--trust", "--tests", "one:*", *hashes, cwd=path)
+        bisection = bisect.Bisection(path)
+        judge = bisection.place / "judge"
+        # One test is enough: it never runs. So is one file of the module.
+        shutil.rmtree(judge / "selftests")
+        (judge / "selftests").mkdir()
+        (judge / "selftests/Makefile").write_text("TEST_PROGS := one.sh\ninclude $(KSFT)/lib.mk\n")
+        (judge / "selftests/one.sh").write_text("#!/bin/sh\n")
+        (judge / "selftests/one.sh").chmod(0o755)
+        (judge / "test_driver/Kbuild").write_text("obj-m := test_hotmirror.o\ntest_hotmirror-y := wrong.o\n")
+        (judge / "test_driver/wrong.c").write_text(BAD_C)
+        verdict, why = bisection._run(kernels.NEWEST, path, bisect.Step(hashes[0]))
+        equal(bisect.CANNOT, verdict, why)
+        check("wrong.c:1:13: error: expected expression" in why, why)
+        equal([], list(path.glob("run-1/console.log")), "a guest")
 
 
 @case
