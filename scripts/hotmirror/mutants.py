@@ -110,7 +110,9 @@ class Hunt:
 
     def keep(self, result):
         self.results[result.name] = result
+        release = self.job.directory / "include/config/kernel.release"
         write_json(self.file, {"flavour": self.job.flavour, "judge": self._judge(),
+                               "kernel": release.read_text().strip() if release.exists() else "",
                                "results": [asdict(one) for one in self.results.values()]})
 
     def try_one(self, mutant):
