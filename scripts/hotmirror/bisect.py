@@ -7,6 +7,7 @@ flavour's options, the seed. Only the kernel changes. A hash of it all stands in
 or an image that changed under way ends the bisection instead of deciding it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import build, cache, guest, host, kernel_build, kernels
+from . import build, cache, guest, host, kept, kernel_build, kernels, slower
 from .report import write_json
 from .say import Stop, say
 
@@ -41,6 +42,14 @@ class Rule:
     good_if: str = ""
     environment: list = field(default_factory=list)
     append: str = ""
+    metric: str = ""           # how long a scenario takes instead: see slower.py
+    slower: float = 0
+    rounds: int = 3
+    seconds: int = 10
+    accel: str = "auto"
+
+    def question(self):
+        return slower.Question(slower.metric(self.metric), self.slower, self.tests, self.rounds, self.seconds, self.accel)
 
 
 def git(tree, *command):
@@ -97,9 +106,11 @@ def check_frozen(place, frozen):
                     lambda aside: shutil.copy2(place / "guest.erofs", aside))
     now = {"judge": cache.digest(place / "judge"), "guest": guest.DEBIAN_13.image().name,
            "compiler": kernel_build.compiler()}
+    if (place / kept.DIRECTORY).exists():
+        now["good kernel"] = cache.digest(place / kept.DIRECTORY)
     for what, before in frozen.items():
-        if now[what] != before:
-            raise Stop(f"the {what} changed since the bisection began: {before}, now {now[what]}",
+        if now.get(what) != before:
+            raise Stop(f"the {what} changed since the bisection began: {before}, now {now.get(what)}",
                        "bring it back, or begin again: scripts/bisect start")
 
 
@@ -113,6 +124,7 @@ class Step:
     judge: str = ""
     out: str = ""              # directory of the last run
     seconds: dict = field(default_factory=dict)
+    figures: dict = field(default_factory=dict)    # of a metric: {side: {"ns": [...], "events": [...]}}
 
 
 class Bisection:
@@ -120,10 +132,10 @@ class Bisection:
 
     def __init__(self, tree):
         self.tree, self.place = tree, home(tree)
-        kept = self.place / STATE
-        if not kept.exists():
+        state = self.place / STATE
+        if not state.exists():
             raise Stop(f"no bisection was started in {tree}", "scripts/bisect start --help")
-        known = json.loads(kept.read_text())
+        known = json.loads(state.read_text())
         self.rule, self.frozen, self.ends = Rule(**known["rule"]), known["frozen"], known["ends"]
         self.hash = cache.digest(json.dumps(known["frozen"], sort_keys=True), json.dumps(known["rule"], sort_keys=True))
 
@@ -162,9 +174,18 @@ class Bisection:
             step.seconds["build"] = round(time.monotonic() - started, 1)
         started = time.monotonic()
         try:
-            return self._run(job.directory, where, step)
+            return (self._measure if self.rule.metric else self._run)(job.directory, where, step)
         finally:
             step.seconds["tests"] = round(time.monotonic() - started, 1)
+
+    def _measure(self, kernel, where, step):
+        """Beside the good kernel, in the same minutes."""
+        good = slower.Side("good", str(self.place / kept.DIRECTORY), self.place / kept.DIRECTORY / build.MODULE)
+        verdict, why, step.figures = slower.compare(
+            self.rule.question(), good, slower.Side("here", str(kernel)), where,
+            script=self.place / "judge/scripts/observe", environment=self._environment())
+        step.out = str(where / f"here-{max(1, len(step.figures['here']['ns']))}")
+        return verdict, why
 
     def _run(self, kernel, where, step):
         schedules = all(re.match(r"(hotmirror_race:)?race\.", text) for text in self.rule.tests.split())
@@ -185,17 +206,22 @@ class Bisection:
         # One failure decides; a pattern is looked for in all that the tests make the kernel say.
         if not (self.rule.bad_if or self.rule.good_if):
             command.append("--first-failure")
-        clean = {name: value for name, value in os.environ.items()
-                 if name not in ("KERNEL", "TESTS", "OUT", "RACES", "REPEAT", "SHARD")}
-        clean[kernels.FRAMEWORK] = str(self.place / "judge" / FRAMEWORK)
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=clean)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=self._environment())
         out.mkdir(exist_ok=True)
         (out / "said.log").write_text(done.stderr + done.stdout)
         return done.returncode, (done.stderr.strip().splitlines() or ["nothing"])[-1]
 
+    def _environment(self):
+        """Ours, without what make was given; the framework is the frozen one."""
+        clean = {name: value for name, value in os.environ.items()
+                 if name not in ("KERNEL", "TESTS", "OUT", "RACES", "REPEAT", "SHARD", "SCENARIO", "SCRIPTS", "DURATION")}
+        return {**clean, kernels.FRAMEWORK: str(self.place / "judge" / FRAMEWORK)}
+
     def _verdict(self, status, out, said):
         summary = out / "summary.json"
-        cause = json.loads(summary.read_text())["cause"] if summary.exists() else said
+        if not summary.exists():
+            return CANNOT, said            # the runner itself broke: whatever its status is
+        cause = json.loads(summary.read_text())["cause"]
         if self.rule.bad_if or self.rule.good_if:
             return self._by_pattern(status, out, cause)
         if status == 0:
@@ -222,13 +248,19 @@ def start(tree, rule, good, bad, trust):
             re.compile(pattern)
         except re.error as error:
             raise Stop(f"{pattern!r} is no pattern: {error}") from error
+    if rule.metric:
+        rule.question()
     ends = {name: git(tree, "rev-parse", "--verify", f"{commit}^{{commit}}")
             for name, commit in (("good", good), ("bad", bad))}
     place = home(tree)
     if place.exists():
         shutil.rmtree(place)
     place.mkdir(parents=True)
-    write_json(place / STATE, {"rule": asdict(rule), "frozen": freeze(place), "ends": ends})
+    frozen = freeze(place)
+    if rule.metric:
+        with _checked_out(tree, ends["good"]):
+            frozen["good kernel"] = kept.keep(kernel_build.Job(tree, rule.flavour, rule.jobs or host.cpus()), place)
+    write_json(place / STATE, {"rule": asdict(rule), "frozen": frozen, "ends": ends})
     bisection = Bisection(tree)
     say(f"the judge is frozen in {place / 'judge'} ({bisection.hash})")
     if not trust:
@@ -239,22 +271,25 @@ def start(tree, rule, good, bad, trust):
 
 def _try_ends(bisection):
     """A good commit that fails, or a bad one that passes, would cost hours."""
-    before = git(bisection.tree, "symbolic-ref", "-q", "--short", "HEAD") \
-        if _on_branch(bisection.tree) else git(bisection.tree, "rev-parse", "HEAD")
-    try:
-        for name, expected in (("good", GOOD), ("bad", BAD)):
-            git(bisection.tree, "checkout", "-q", bisection.ends[name])
+    for name, expected in (("good", GOOD), ("bad", BAD)):
+        with _checked_out(bisection.tree, bisection.ends[name]):
             step = bisection.step()
-            if step.verdict != expected:
-                raise Stop(f"the {name} commit {step.commit[:12]} is {WORDS[step.verdict]}: {step.why}",
-                           "name another commit or another test; --trust skips this trial")
+        if step.verdict != expected:
+            raise Stop(f"the {name} commit {step.commit[:12]} is {WORDS[step.verdict]}: {step.why}",
+                       "name another commit or another test; --trust skips this trial")
+
+
+@contextlib.contextmanager
+def _checked_out(tree, commit):
+    """That commit meanwhile; then the branch or commit that was."""
+    branch = subprocess.run(["git", "-C", str(tree), "symbolic-ref", "-q", "--short", "HEAD"], check=False,
+                            capture_output=True, text=True).stdout.strip()
+    before = branch or git(tree, "rev-parse", "HEAD")
+    git(tree, "checkout", "-q", commit)
+    try:
+        yield
     finally:
-        git(bisection.tree, "checkout", "-q", before)
-
-
-def _on_branch(tree):
-    return not subprocess.run(["git", "-C", str(tree), "symbolic-ref", "-q", "HEAD"], check=False,
-                              capture_output=True).returncode
+        git(tree, "checkout", "-q", before)
 
 
 # ---- the end ----
@@ -278,9 +313,12 @@ def report(bisection):
     commit, steps = first_bad(bisection.tree), bisection.steps()
     bad = next((step for step in steps if step.commit == commit), None)
     good = next((step for step in reversed(steps) if step.verdict == GOOD), None)
-    lines = [f"tests:   {bisection.rule.tests}, {bisection.rule.repeat} times",
+    rule = bisection.rule
+    lines = [f"tests:   {rule.tests}, {rule.repeat} times" if not rule.metric else
+             f"metric:  {rule.metric} of {rule.tests}, {rule.rounds} rounds of {rule.seconds} s; bad is over "
+             f"{rule.slower:g} times the good kernel's",
              f"judge:   {bisection.hash} ({', '.join(bisection.frozen.values())})",
-             f"kernels: {bisection.rule.flavour}", ""]
+             f"kernels: {rule.flavour}", ""]
     lines += [git(bisection.tree, "show", "--stat", "--format=first bad commit: %H%n%an, %ad%n%n    %s%n", commit)
               if commit else "the first bad commit is not known yet", ""]
     for number, step in enumerate(steps, 1):
