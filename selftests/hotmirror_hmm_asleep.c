@@ -303,13 +303,12 @@ TEST_F(asleep, killed_meanwhile_ends)
 /* Killed after the device went: the same, and the device is no more. */
 TEST_F(asleep, killed_after_unplug_ends)
 {
-	struct job job = { self, variant->write };
 	struct hm_child child;
 	int status;
 	long began;
 
 	NEEDS_SLEEP;
-	must(hm_child_start(&child, prefetch_main, &job));
+	must(hm_child_start(&child, prefetch_main, self));
 	must(hm_child_hear(&child, &began));
 	expect_fault(_metadata, self, variant);
 	must(hm_unplug(self->rig.control, self->rig.id, HOTMIRROR_GONE, HM_LIMIT_MS));
