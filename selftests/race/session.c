@@ -329,6 +329,9 @@ int race_session_replace(struct race_engine *e)
 	int ret = close_files(e);
 
 	race_machine_forget_merged();
+	/* munlock() leaves references to coherent pages there: see known.c. */
+	if (e->kind == HOTMIRROR_COHERENT)
+		hm_drain_batches();
 	for (int i = 0; i < 3; i++)
 		ret = unplug(e, i) ?: ret;
 	e->kind = 0;
