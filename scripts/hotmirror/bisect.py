@@ -3,8 +3,8 @@
 
 Everything that judges is copied when the bisection starts and is the same in each step:
 the module's source, the tests, the kselftest framework, these scripts, the guest's image, the
-flavour's options, the seed. Only the kernel changes. A hash of it all stands in the log of each step; a compiler
-or an image that changed under way ends the bisection instead of deciding it.
+flavour's options, the seed. Only the kernel changes. A hash of it all stands in the log of each
+step; a compiler or an image that changed under way ends the bisection instead of deciding it.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import build, cache, guest, host, kept, kernel_build, kernels, slower
+from . import build, cache, git, guest, host, kept, kernel_build, kernels, slower
 from .report import write_json
 from .say import Stop, say
 
@@ -26,8 +26,8 @@ GOOD, BAD, CANNOT, ABORT = 0, 1, 125, 128
 WORDS = {GOOD: "good", BAD: "bad", CANNOT: "cannot judge", ABORT: "ended"}
 IN_A_ROW = 3                   # steps that cannot judge, one after the other, before it stops
 DIRECTORY, STATE = "hotmirror-bisect", "bisect.json"
-# Of the checkout, what a step needs.
 FRAMEWORK = "framework"        # the parts of a kernel source that tests are built with
+# Of the checkout, what a step needs.
 JUDGE = ("Makefile", "selftests", "test_driver", "bpf", "scripts")
 
 
@@ -52,28 +52,18 @@ class Rule:
         return slower.Question(slower.metric(self.metric), self.slower, self.tests, self.rounds, self.seconds, self.accel)
 
 
-def git(tree, *command):
-    done = subprocess.run(["git", "-C", str(tree), *command], check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise Stop(f"git {command[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
-    return done.stdout.strip()
-
-
 def work_tree(path):
     """The top of the kernel's git tree; a changed file would be judged with every commit."""
-    if not shutil.which("git") or subprocess.run(["git", "-C", str(path), "rev-parse"], check=False,
-                                                 capture_output=True).returncode:
+    top = shutil.which("git") and git.ask(path, "rev-parse", "--show-toplevel", check=False)
+    if not top:
         raise Stop(f"{path} is not in a git tree", "run it in the kernel tree that is bisected")
-    tree = kernel_build.source_tree(git(path, "rev-parse", "--show-toplevel"))
-    changed = git(tree, "status", "--porcelain", "--untracked-files=no")
-    if changed:
-        raise Stop(f"{tree} has changes: {changed.splitlines()[0].strip()}",
-                   "commit them or put them away (git stash), each commit is judged as it is")
+    tree = kernel_build.source_tree(top)
+    git.need_clean(tree, "commit them or put them away (git stash), each commit is judged as it is")
     return tree
 
 
 def home(tree):
-    return Path(git(tree, "rev-parse", "--absolute-git-dir")) / DIRECTORY
+    return Path(git.ask(tree, "rev-parse", "--absolute-git-dir")) / DIRECTORY
 
 
 # ---- the judge ----
@@ -147,13 +137,13 @@ class Bisection:
         """Judge what is checked out; the step, which is also kept."""
         check_frozen(self.place, self.frozen)
         done = self.steps()
-        commit = git(self.tree, "rev-parse", "HEAD")
+        commit = git.ask(self.tree, "rev-parse", "HEAD")
         where = self.place / "steps" / f"{len(done) + 1:03}-{commit[:12]}"
         where.mkdir(parents=True)
         step = Step(commit, judge=self.hash)
         step.verdict, step.why = self._judge(where, step)
         write_json(where / "step.json", asdict(step))
-        subject = git(self.tree, "log", "-1", "--format=%s", commit)
+        subject = git.ask(self.tree, "log", "-1", "--format=%s", commit)
         took = ", ".join(f"{name} {value} s" for name, value in step.seconds.items())
         say(f"step {len(done) + 1}: {commit[:12]} {subject}: {WORDS[step.verdict]}: {step.why} ({took}; judge {self.hash})")
         in_a_row = [one.verdict for one in [*done, step]][-IN_A_ROW - 1:]
@@ -250,7 +240,7 @@ def start(tree, rule, good, bad, trust):
             raise Stop(f"{pattern!r} is no pattern: {error}") from error
     if rule.metric:
         rule.question()
-    ends = {name: git(tree, "rev-parse", "--verify", f"{commit}^{{commit}}")
+    ends = {name: git.ask(tree, "rev-parse", "--verify", f"{commit}^{{commit}}")
             for name, commit in (("good", good), ("bad", bad))}
     place = home(tree)
     if place.exists():
@@ -265,7 +255,7 @@ def start(tree, rule, good, bad, trust):
     say(f"the judge is frozen in {place / 'judge'} ({bisection.hash})")
     if not trust:
         _try_ends(bisection)
-    git(tree, "bisect", "start", ends["bad"], ends["good"])
+    git.ask(tree, "bisect", "start", ends["bad"], ends["good"])
     return bisection
 
 
@@ -282,21 +272,19 @@ def _try_ends(bisection):
 @contextlib.contextmanager
 def _checked_out(tree, commit):
     """That commit meanwhile; then the branch or commit that was."""
-    branch = subprocess.run(["git", "-C", str(tree), "symbolic-ref", "-q", "--short", "HEAD"], check=False,
-                            capture_output=True, text=True).stdout.strip()
-    before = branch or git(tree, "rev-parse", "HEAD")
-    git(tree, "checkout", "-q", commit)
+    before = git.ask(tree, "symbolic-ref", "-q", "--short", "HEAD", check=False) or git.ask(tree, "rev-parse", "HEAD")
+    git.ask(tree, "checkout", "-q", commit)
     try:
         yield
     finally:
-        git(tree, "checkout", "-q", before)
+        git.ask(tree, "checkout", "-q", before)
 
 
 # ---- the end ----
 
 def first_bad(tree):
     """The commit that git found, or None while it is still looking."""
-    found = re.search(r"^# first bad commit: \[(\w+)\]", git(tree, "bisect", "log"), re.M)
+    found = re.search(r"^# first bad commit: \[(\w+)\]", git.ask(tree, "bisect", "log"), re.M)
     return found.group(1) if found else None
 
 
@@ -319,7 +307,7 @@ def report(bisection):
              f"{rule.slower:g} times the good kernel's",
              f"judge:   {bisection.hash} ({', '.join(bisection.frozen.values())})",
              f"kernels: {rule.flavour}", ""]
-    lines += [git(bisection.tree, "show", "--stat", "--format=first bad commit: %H%n%an, %ad%n%n    %s%n", commit)
+    lines += [git.ask(bisection.tree, "show", "--stat", "--format=first bad commit: %H%n%an, %ad%n%n    %s%n", commit)
               if commit else "the first bad commit is not known yet", ""]
     for number, step in enumerate(steps, 1):
         took = sum(step.seconds.values())
