@@ -3,7 +3,7 @@
 # Thin targets: the work is done by scripts/, each of which has --help.
 
 .DEFAULT_GOAL := help
-.PHONY: help kselftest matrix bisect races explore flake check check-deep observe bench distclean clean-cache
+.PHONY: help kselftest matrix bisect races explore flake check check-deep observe bench distclean prune-cache clean-cache
 
 # Given on the command line or in the environment, they reach the scripts.
 export KERNEL KERNELS TESTS OUT ACCEL CPUS MEM RACES REPEAT SHARD I_KNOW SECONDS COUNT SEED MEMORY \
@@ -39,6 +39,7 @@ help:
 	@echo 'scripts/results   what a run left in OUT as JUnit XML, for KCIDB, and as a LAVA job (--help)'
 	@echo 'scripts/in-tree   the module and the tests as commits in a kernel git tree (--help)'
 	@echo 'make distclean    remove what this checkout made (out/, in-place build products)'
+	@echo 'make prune-cache  remove from the cache what nobody used for 14 days'
 	@echo 'make clean-cache  remove the guest, the kernel sources and the builds in the cache'
 	@echo
 	@echo 'Exit status of kselftest: 0 passed, 1 failed, 2 could not judge. make turns both 1 and 2'
@@ -84,6 +85,9 @@ bench:
 
 distclean:
 	@scripts/distclean
+
+prune-cache:
+	@scripts/need-python scripts/guest --prune
 
 clean-cache:
 	@scripts/need-python scripts/guest --clean

@@ -26,6 +26,7 @@ FIXTURE(asleep) {
 	char *other;		/* minor: the file, mapped elsewhere */
 	char *fresh;		/* a page of NEW to resolve with */
 	char *spare;
+	bool write;		/* as the variant's */
 	struct hm_async device;
 };
 
@@ -66,6 +67,7 @@ FIXTURE_SETUP(asleep)
 	if (self->uffd < 0)
 		SKIP(return, "userfaultfd(): %s", strerror(-self->uffd));
 	self->page = self->rig.page;
+	self->write = variant->write;
 	self->length = rig_memory(_metadata, &self->rig, PAGES, &self->mem, &self->spare);
 	self->fresh = hm_map(1);
 	ASSERT_NE(NULL, self->fresh);
@@ -95,14 +97,7 @@ static long prefetch_held(void *arg)
 {
 	sleeper *self = arg;
 
-	return hm_prefetch_by_hmm(self->fd, self->held, self->page, false);
-}
-
-static long prefetch_held_w(void *arg)
-{
-	sleeper *self = arg;
-
-	return hm_prefetch_by_hmm(self->fd, self->held, self->page, true);
+	return hm_prefetch_by_hmm(self->fd, self->held, self->page, self->write);
 }
 
 /* HMM is in the fault of the page, outside of what unplug waits for. */
@@ -123,8 +118,7 @@ static void expect_fault(struct __test_metadata *_metadata, sleeper *self,
 
 static void hold(struct __test_metadata *_metadata, sleeper *self, const sleepers *variant)
 {
-	must(hm_async_start(&self->device, variant->write ? prefetch_held_w : prefetch_held,
-			    self));
+	must(hm_async_start(&self->device, prefetch_held, self));
 	expect_fault(_metadata, self, variant);
 	must(hm_wait_asleep(self->device.tid));
 }
@@ -164,10 +158,9 @@ static void expect_entry(struct __test_metadata *_metadata, sleeper *self, bool 
 }
 
 /* Where HMM cannot wait: the documented error, at once, and nobody is told of a fault. */
-static void expect_refusal(struct __test_metadata *_metadata, sleeper *self,
-			   const sleepers *variant)
+static void expect_refusal(struct __test_metadata *_metadata, sleeper *self)
 {
-	must_err(EFAULT, variant->write ? prefetch_held_w(self) : prefetch_held(self));
+	must_err(EFAULT, prefetch_held(self));
 	EXPECT_FALSE(hm_uffd_pending(self->uffd));
 	expect_entry(_metadata, self, false, false);
 }
@@ -175,7 +168,7 @@ static void expect_refusal(struct __test_metadata *_metadata, sleeper *self,
 TEST_F(asleep, fault_is_waited_for_or_refused)
 {
 	if (!(self->rig.q.features & HOTMIRROR_HAS_HMM_SLEEPS)) {
-		expect_refusal(_metadata, self, variant);
+		expect_refusal(_metadata, self);
 		return;
 	}
 	hold(_metadata, self, variant);
@@ -277,30 +270,22 @@ TEST_F(asleep, signal_meanwhile_does_not_wake_it)
 	expect_end(_metadata, self, 0);
 }
 
-struct job {
-	sleeper *self;
-	bool write;
-};
-
 /* In a process of its own, which is killed; the memory is the parent's. */
 static int prefetch_main(struct hm_parent *p, void *arg)
 {
-	struct job *job = arg;
-
 	hm_tell(p, 0);
-	return job->write ? prefetch_held_w(job->self) : prefetch_held(job->self);
+	return prefetch_held(arg);
 }
 
 TEST_F(asleep, killed_meanwhile_ends)
 {
-	struct job job = { self, variant->write };
 	struct hotmirror_status st;
 	struct hm_child child;
 	int status;
 	long began;
 
 	NEEDS_SLEEP;
-	must(hm_child_start(&child, prefetch_main, &job));
+	must(hm_child_start(&child, prefetch_main, self));
 	must(hm_child_hear(&child, &began));
 	expect_fault(_metadata, self, variant);
 	must(hm_wait_asleep(child.pid));
@@ -318,13 +303,12 @@ TEST_F(asleep, killed_meanwhile_ends)
 /* Killed after the device went: the same, and the device is no more. */
 TEST_F(asleep, killed_after_unplug_ends)
 {
-	struct job job = { self, variant->write };
 	struct hm_child child;
 	int status;
 	long began;
 
 	NEEDS_SLEEP;
-	must(hm_child_start(&child, prefetch_main, &job));
+	must(hm_child_start(&child, prefetch_main, self));
 	must(hm_child_hear(&child, &began));
 	expect_fault(_metadata, self, variant);
 	must(hm_unplug(self->rig.control, self->rig.id, HOTMIRROR_GONE, HM_LIMIT_MS));
@@ -337,14 +321,7 @@ static long prefetch_all(void *arg)
 {
 	sleeper *self = arg;
 
-	return hm_prefetch_by_hmm(self->fd, self->mem, self->length, false);
-}
-
-static long prefetch_all_w(void *arg)
-{
-	sleeper *self = arg;
-
-	return hm_prefetch_by_hmm(self->fd, self->mem, self->length, true);
+	return hm_prefetch_by_hmm(self->fd, self->mem, self->length, self->write);
 }
 
 /* One call of many pages is held at each that is not there. */
@@ -353,7 +330,7 @@ TEST_F(asleep, pages_of_one_call_are_held_one_by_one)
 	struct hm_fault f;
 
 	NEEDS_SLEEP;
-	must(hm_async_start(&self->device, variant->write ? prefetch_all_w : prefetch_all, self));
+	must(hm_async_start(&self->device, prefetch_all, self));
 	for (int i = 0; i < PAGES; i++) {
 		must(hm_uffd_wait(self->uffd, &f));
 		EXPECT_EQ((unsigned long)self->mem + i * self->page, f.addr);

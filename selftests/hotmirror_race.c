@@ -18,6 +18,7 @@
 static struct {
 	struct race_globs globs;
 	int tier;			/* 0: all */
+	bool brief;			/* one in four of tier 1 */
 	unsigned int shard, shards;	/* 1/n; 0/0: all */
 	int repeat;
 	struct race_options engine;
@@ -33,6 +34,8 @@ static bool wanted(const char *name, const struct race_schedule *s)
 	char full[RACE_NAME + 8];
 
 	if (options.tier && race_tier(s) > options.tier)
+		return false;
+	if (options.brief && !race_is_brief(s))
 		return false;
 	snprintf(full, sizeof(full), "race.%s", name);
 	return race_globs_match(&options.globs, full);
@@ -256,7 +259,8 @@ static int usage(int status)
 		"hotmirror_race --explain NAME     a schedule in words and as a picture\n"
 		"hotmirror_race --reproducer NAME  a C file that replays it, without this program\n"
 		"  -g, --glob GLOB     of names (race.read+munmap@anon:*), or one name\n"
-		"  -t, --tier N        1: the default subset, and without any argument; 0: all\n"
+		"  -t, --tier N        1: the default subset, 0: all; without any argument a quarter of\n"
+		"                      that subset, which kselftest has the time for\n"
 		"  -s, --shard I/N     every N-th of them, from the I-th on\n"
 		"  -n, --repeat N      each so many times, until it fails\n"
 		"  -S, --sabotage NAME break the device, as HOTMIRROR_RACE_SABOTAGE=NAME: SKIP_RETRY ...\n"
@@ -354,7 +358,7 @@ int main(int argc, char **argv)
 
 	/* run_tests and run_kselftest.sh give no arguments, and 120 s (settings). */
 	if (argc == 1)
-		options.tier = 1;
+		options.brief = true;
 	if (getenv("HOTMIRROR_RACE_SABOTAGE")) {
 		optarg = getenv("HOTMIRROR_RACE_SABOTAGE");
 		ret = option('S');

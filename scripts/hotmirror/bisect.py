@@ -3,10 +3,11 @@
 
 Everything that judges is copied when the bisection starts and is the same in each step:
 the module's source, the tests, the kselftest framework, these scripts, the guest's image, the
-flavour's options, the seed. Only the kernel changes. A hash of it all stands in the log of each step; a compiler
-or an image that changed under way ends the bisection instead of deciding it.
+flavour's options, the seed. Only the kernel changes. A hash of it all stands in the log of each
+step; a compiler or an image that changed under way ends the bisection instead of deciding it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from . import build, cache, guest, host, kernel_build, kernels
+from . import build, cache, git, guest, host, kept, kernel_build, kernels, slower
 from .report import write_json
 from .say import Stop, say
 
@@ -25,8 +26,8 @@ GOOD, BAD, CANNOT, ABORT = 0, 1, 125, 128
 WORDS = {GOOD: "good", BAD: "bad", CANNOT: "cannot judge", ABORT: "ended"}
 IN_A_ROW = 3                   # steps that cannot judge, one after the other, before it stops
 DIRECTORY, STATE = "hotmirror-bisect", "bisect.json"
-# Of the checkout, what a step needs.
 FRAMEWORK = "framework"        # the parts of a kernel source that tests are built with
+# Of the checkout, what a step needs.
 JUDGE = ("Makefile", "selftests", "test_driver", "bpf", "scripts")
 
 
@@ -41,30 +42,28 @@ class Rule:
     good_if: str = ""
     environment: list = field(default_factory=list)
     append: str = ""
+    metric: str = ""           # how long a scenario takes instead: see slower.py
+    slower: float = 0
+    rounds: int = 3
+    seconds: int = 10
+    accel: str = "auto"
 
-
-def git(tree, *command):
-    done = subprocess.run(["git", "-C", str(tree), *command], check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise Stop(f"git {command[0]}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}")
-    return done.stdout.strip()
+    def question(self):
+        return slower.Question(slower.metric(self.metric), self.slower, self.tests, self.rounds, self.seconds, self.accel)
 
 
 def work_tree(path):
     """The top of the kernel's git tree; a changed file would be judged with every commit."""
-    if not shutil.which("git") or subprocess.run(["git", "-C", str(path), "rev-parse"], check=False,
-                                                 capture_output=True).returncode:
+    top = shutil.which("git") and git.ask(path, "rev-parse", "--show-toplevel", check=False)
+    if not top:
         raise Stop(f"{path} is not in a git tree", "run it in the kernel tree that is bisected")
-    tree = kernel_build.source_tree(git(path, "rev-parse", "--show-toplevel"))
-    changed = git(tree, "status", "--porcelain", "--untracked-files=no")
-    if changed:
-        raise Stop(f"{tree} has changes: {changed.splitlines()[0].strip()}",
-                   "commit them or put them away (git stash), each commit is judged as it is")
+    tree = kernel_build.source_tree(top)
+    git.need_clean(tree, "commit them or put them away (git stash), each commit is judged as it is")
     return tree
 
 
 def home(tree):
-    return Path(git(tree, "rev-parse", "--absolute-git-dir")) / DIRECTORY
+    return Path(git.ask(tree, "rev-parse", "--absolute-git-dir")) / DIRECTORY
 
 
 # ---- the judge ----
@@ -97,9 +96,11 @@ def check_frozen(place, frozen):
                     lambda aside: shutil.copy2(place / "guest.erofs", aside))
     now = {"judge": cache.digest(place / "judge"), "guest": guest.DEBIAN_13.image().name,
            "compiler": kernel_build.compiler()}
+    if (place / kept.DIRECTORY).exists():
+        now["good kernel"] = cache.digest(place / kept.DIRECTORY)
     for what, before in frozen.items():
-        if now[what] != before:
-            raise Stop(f"the {what} changed since the bisection began: {before}, now {now[what]}",
+        if now.get(what) != before:
+            raise Stop(f"the {what} changed since the bisection began: {before}, now {now.get(what)}",
                        "bring it back, or begin again: scripts/bisect start")
 
 
@@ -113,6 +114,7 @@ class Step:
     judge: str = ""
     out: str = ""              # directory of the last run
     seconds: dict = field(default_factory=dict)
+    figures: dict = field(default_factory=dict)    # of a metric: {side: {"ns": [...], "events": [...]}}
 
 
 class Bisection:
@@ -120,10 +122,10 @@ class Bisection:
 
     def __init__(self, tree):
         self.tree, self.place = tree, home(tree)
-        kept = self.place / STATE
-        if not kept.exists():
+        state = self.place / STATE
+        if not state.exists():
             raise Stop(f"no bisection was started in {tree}", "scripts/bisect start --help")
-        known = json.loads(kept.read_text())
+        known = json.loads(state.read_text())
         self.rule, self.frozen, self.ends = Rule(**known["rule"]), known["frozen"], known["ends"]
         self.hash = cache.digest(json.dumps(known["frozen"], sort_keys=True), json.dumps(known["rule"], sort_keys=True))
 
@@ -135,13 +137,13 @@ class Bisection:
         """Judge what is checked out; the step, which is also kept."""
         check_frozen(self.place, self.frozen)
         done = self.steps()
-        commit = git(self.tree, "rev-parse", "HEAD")
+        commit = git.ask(self.tree, "rev-parse", "HEAD")
         where = self.place / "steps" / f"{len(done) + 1:03}-{commit[:12]}"
         where.mkdir(parents=True)
         step = Step(commit, judge=self.hash)
         step.verdict, step.why = self._judge(where, step)
         write_json(where / "step.json", asdict(step))
-        subject = git(self.tree, "log", "-1", "--format=%s", commit)
+        subject = git.ask(self.tree, "log", "-1", "--format=%s", commit)
         took = ", ".join(f"{name} {value} s" for name, value in step.seconds.items())
         say(f"step {len(done) + 1}: {commit[:12]} {subject}: {WORDS[step.verdict]}: {step.why} ({took}; judge {self.hash})")
         in_a_row = [one.verdict for one in [*done, step]][-IN_A_ROW - 1:]
@@ -162,9 +164,18 @@ class Bisection:
             step.seconds["build"] = round(time.monotonic() - started, 1)
         started = time.monotonic()
         try:
-            return self._run(job.directory, where, step)
+            return (self._measure if self.rule.metric else self._run)(job.directory, where, step)
         finally:
             step.seconds["tests"] = round(time.monotonic() - started, 1)
+
+    def _measure(self, kernel, where, step):
+        """Beside the good kernel, in the same minutes."""
+        good = slower.Side("good", str(self.place / kept.DIRECTORY), self.place / kept.DIRECTORY / build.MODULE)
+        verdict, why, step.figures = slower.compare(
+            self.rule.question(), good, slower.Side("here", str(kernel)), where,
+            script=self.place / "judge/scripts/observe", environment=self._environment())
+        step.out = str(where / f"here-{max(1, len(step.figures['here']['ns']))}")
+        return verdict, why
 
     def _run(self, kernel, where, step):
         schedules = all(re.match(r"(hotmirror_race:)?race\.", text) for text in self.rule.tests.split())
@@ -185,17 +196,22 @@ class Bisection:
         # One failure decides; a pattern is looked for in all that the tests make the kernel say.
         if not (self.rule.bad_if or self.rule.good_if):
             command.append("--first-failure")
-        clean = {name: value for name, value in os.environ.items()
-                 if name not in ("KERNEL", "TESTS", "OUT", "RACES", "REPEAT", "SHARD")}
-        clean[kernels.FRAMEWORK] = str(self.place / "judge" / FRAMEWORK)
-        done = subprocess.run(command, check=False, capture_output=True, text=True, env=clean)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=self._environment())
         out.mkdir(exist_ok=True)
         (out / "said.log").write_text(done.stderr + done.stdout)
         return done.returncode, (done.stderr.strip().splitlines() or ["nothing"])[-1]
 
+    def _environment(self):
+        """Ours, without what make was given; the framework is the frozen one."""
+        clean = {name: value for name, value in os.environ.items()
+                 if name not in ("KERNEL", "TESTS", "OUT", "RACES", "REPEAT", "SHARD", "SCENARIO", "SCRIPTS", "DURATION")}
+        return {**clean, kernels.FRAMEWORK: str(self.place / "judge" / FRAMEWORK)}
+
     def _verdict(self, status, out, said):
         summary = out / "summary.json"
-        cause = json.loads(summary.read_text())["cause"] if summary.exists() else said
+        if not summary.exists():
+            return CANNOT, said            # the runner itself broke: whatever its status is
+        cause = json.loads(summary.read_text())["cause"]
         if self.rule.bad_if or self.rule.good_if:
             return self._by_pattern(status, out, cause)
         if status == 0:
@@ -222,46 +238,53 @@ def start(tree, rule, good, bad, trust):
             re.compile(pattern)
         except re.error as error:
             raise Stop(f"{pattern!r} is no pattern: {error}") from error
-    ends = {name: git(tree, "rev-parse", "--verify", f"{commit}^{{commit}}")
+    if rule.metric:
+        rule.question()
+    ends = {name: git.ask(tree, "rev-parse", "--verify", f"{commit}^{{commit}}")
             for name, commit in (("good", good), ("bad", bad))}
     place = home(tree)
     if place.exists():
         shutil.rmtree(place)
     place.mkdir(parents=True)
-    write_json(place / STATE, {"rule": asdict(rule), "frozen": freeze(place), "ends": ends})
+    frozen = freeze(place)
+    if rule.metric:
+        with _checked_out(tree, ends["good"]):
+            frozen["good kernel"] = kept.keep(kernel_build.Job(tree, rule.flavour, rule.jobs or host.cpus()), place)
+    write_json(place / STATE, {"rule": asdict(rule), "frozen": frozen, "ends": ends})
     bisection = Bisection(tree)
     say(f"the judge is frozen in {place / 'judge'} ({bisection.hash})")
     if not trust:
         _try_ends(bisection)
-    git(tree, "bisect", "start", ends["bad"], ends["good"])
+    git.ask(tree, "bisect", "start", ends["bad"], ends["good"])
     return bisection
 
 
 def _try_ends(bisection):
     """A good commit that fails, or a bad one that passes, would cost hours."""
-    before = git(bisection.tree, "symbolic-ref", "-q", "--short", "HEAD") \
-        if _on_branch(bisection.tree) else git(bisection.tree, "rev-parse", "HEAD")
-    try:
-        for name, expected in (("good", GOOD), ("bad", BAD)):
-            git(bisection.tree, "checkout", "-q", bisection.ends[name])
+    for name, expected in (("good", GOOD), ("bad", BAD)):
+        with _checked_out(bisection.tree, bisection.ends[name]):
             step = bisection.step()
-            if step.verdict != expected:
-                raise Stop(f"the {name} commit {step.commit[:12]} is {WORDS[step.verdict]}: {step.why}",
-                           "name another commit or another test; --trust skips this trial")
+        if step.verdict != expected:
+            raise Stop(f"the {name} commit {step.commit[:12]} is {WORDS[step.verdict]}: {step.why}",
+                       "name another commit or another test; --trust skips this trial")
+
+
+@contextlib.contextmanager
+def _checked_out(tree, commit):
+    """That commit meanwhile; then the branch or commit that was."""
+    before = git.ask(tree, "symbolic-ref", "-q", "--short", "HEAD", check=False) or git.ask(tree, "rev-parse", "HEAD")
+    git.ask(tree, "checkout", "-q", commit)
+    try:
+        yield
     finally:
-        git(bisection.tree, "checkout", "-q", before)
-
-
-def _on_branch(tree):
-    return not subprocess.run(["git", "-C", str(tree), "symbolic-ref", "-q", "HEAD"], check=False,
-                              capture_output=True).returncode
+        git.ask(tree, "checkout", "-q", before)
 
 
 # ---- the end ----
 
 def first_bad(tree):
     """The commit that git found, or None while it is still looking."""
-    found = re.search(r"^# first bad commit: \[(\w+)\]", git(tree, "bisect", "log"), re.M)
+    found = re.search(r"^# first bad commit: \[(\w+)\]", git.ask(tree, "bisect", "log"), re.M)
     return found.group(1) if found else None
 
 
@@ -278,10 +301,13 @@ def report(bisection):
     commit, steps = first_bad(bisection.tree), bisection.steps()
     bad = next((step for step in steps if step.commit == commit), None)
     good = next((step for step in reversed(steps) if step.verdict == GOOD), None)
-    lines = [f"tests:   {bisection.rule.tests}, {bisection.rule.repeat} times",
+    rule = bisection.rule
+    lines = [f"tests:   {rule.tests}, {rule.repeat} times" if not rule.metric else
+             f"metric:  {rule.metric} of {rule.tests}, {rule.rounds} rounds of {rule.seconds} s; bad is over "
+             f"{rule.slower:g} times the good kernel's",
              f"judge:   {bisection.hash} ({', '.join(bisection.frozen.values())})",
-             f"kernels: {bisection.rule.flavour}", ""]
-    lines += [git(bisection.tree, "show", "--stat", "--format=first bad commit: %H%n%an, %ad%n%n    %s%n", commit)
+             f"kernels: {rule.flavour}", ""]
+    lines += [git.ask(bisection.tree, "show", "--stat", "--format=first bad commit: %H%n%an, %ad%n%n    %s%n", commit)
               if commit else "the first bad commit is not known yet", ""]
     for number, step in enumerate(steps, 1):
         took = sum(step.seconds.values())

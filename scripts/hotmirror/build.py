@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from . import cache, host, vm
+from . import cache, host, kernel_build, vm
 from .say import Stop, say
 
 TOP = Path(__file__).resolve().parent.parent.parent
@@ -66,8 +66,12 @@ def module(kernel, directory=DRIVER, name=MODULE, options=()):
         doing = f"building {name} for {kernel.release}"
         say(doing)
         snapshot.write(aside / "driver")
-        _make(kernel, ["-C", "/payload/driver", f"KDIR={kernel.headers}", *options],
-              doing, [(aside / "driver", "driver", "rw")], "driver")
+        try:
+            _make(kernel, ["-C", "/payload/driver", f"KDIR={kernel.headers}", *options],
+                  doing, [(aside / "driver", "driver", "rw")], "driver")
+        except host.Failed as failed:
+            # The cause of a run has the compiler's first word: a bisection skips a commit for it.
+            raise Stop(f"{failed.what}: {kernel_build.first_error(failed.lines)}", failed.remedy) from failed
         if not (aside / "driver" / name).exists():
             raise Stop(f"{doing} made no {name}")
 

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from .say import Stop, say
 # How many of a kind stay, at least; more only while they were used in the last day.
 KEEP = {"module": 12, "tests": 12, "host": 4, "agent": 4, "initramfs": 8, "tree": 2, "image": 2, "source": 6,
         "lint": 400, "bookworm-tree": 2, "bookworm-image": 2}
+DAY = 86400
+UNUSED_DAYS = 14               # after which prune() takes anything
 
 
 def root():
@@ -59,27 +62,84 @@ def cannot(doing, path):
 
 
 @contextlib.contextmanager
-def lock(name):
-    """One builder of an entry at a time; the second one says what it waits for."""
-    with cannot("creating the cache", root()):
-        root().mkdir(parents=True, exist_ok=True)
-        handle = open(root() / f".lock-{name}", "w", encoding="utf-8")
-    with handle:
+def lock(name, where=None):
+    """One builder of an entry at a time; the second one says what it waits for. Leaves no file."""
+    path = (where or root()) / f".lock-{name}"
+    with _locked(path, lambda: say(f"waiting for another run that makes {name}")):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _locked(path, waits=None):
+    """The file, locked; without waits() None where another run has it.
+
+    Who had it removed it at the end: whoever waited for that file holds no lock, and begins again.
+    """
+    while True:
+        with cannot("creating the cache", path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = open(path, "w", encoding="utf-8")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"waiting for another run that makes {name}")
+            if not waits:
+                handle.close()
+                return None
+            waits()
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                return handle
+        handle.close()
 
 
 def need_space(gigabytes, what):
     with cannot("creating the cache", root()):
         root().mkdir(parents=True, exist_ok=True)
+    for days in (UNUSED_DAYS, 1):
+        if shutil.disk_usage(root()).free < gigabytes * 1e9:
+            prune(days)
     free = shutil.disk_usage(root()).free
     if free < gigabytes * 1e9:
         raise Stop(f"{what} needs {gigabytes} GB, {root()} has {free / 1e9:.1f} GB free",
                    "free some space or set XDG_CACHE_HOME elsewhere")
+
+
+def used(path):
+    """Remember that an entry was used, if it is one."""
+    if path.parent == root():
+        with contextlib.suppress(PermissionError):
+            os.utime(path)
+
+
+def _useless(path, days):
+    """Unused for so long; a day is enough for what a killed run left, and for a kernel whose source is gone.
+
+    Never a Debian tree: its age is that of its packages, and it comes by the network.
+    """
+    age = (time.time() - path.lstat().st_mtime) / DAY
+    left = path.name.startswith((".new-", ".lock-")) or \
+        (path.name.startswith("kernel-") and not (path / "source").exists())
+    return age > 1 if left else age > days and not re.search(r"(^|-)tree-", path.name)
+
+
+def prune(days=UNUSED_DAYS):
+    """Remove what nobody used for so many days, and what killed runs left; the names. Never what is locked."""
+    gone = []
+    for path in sorted(root().iterdir()) if root().exists() else ():
+        with contextlib.suppress(FileNotFoundError):
+            name = path.name.removeprefix(".lock-").removeprefix(".new-")
+            handle = _useless(path, days) and _locked(root() / f".lock-{name}")
+            if handle:
+                with handle:
+                    remove(path)
+                    (root() / f".lock-{name}").unlink(missing_ok=True)
+                gone.append(path.name)
+    if gone:
+        say(f"removed {len(gone)} entries of {root()} that were not used any more")
+    return gone
 
 
 def remove(path):
@@ -134,5 +194,5 @@ def _forget_old(kind):
     with lock(f"old-{kind}"):
         found = sorted(root().glob(f"{kind}-*"), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in found[KEEP.get(kind, len(found)):]:
-            if time.time() - path.stat().st_mtime > 86400:
+            if time.time() - path.stat().st_mtime > DAY:
                 remove(path)

@@ -21,6 +21,14 @@ NEEDED = {
 }
 
 
+class Failed(Stop):
+    """A command that ended with a status other than 0. lines: all that it printed."""
+
+    def __init__(self, what, remedy, lines):
+        super().__init__(what, remedy)
+        self.lines = lines
+
+
 def is_root():
     return os.geteuid() == 0
 
@@ -34,7 +42,7 @@ def find(program):
 
 
 def run(command, doing, **options):
-    """Run to the end; a failure is a Stop that quotes the last lines of the output."""
+    """Run to the end; a failure is a Stop (Failed), and the last lines of the output are on stderr."""
     options.setdefault("stdin", subprocess.DEVNULL)
     try:
         done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE,
@@ -42,10 +50,9 @@ def run(command, doing, **options):
     except FileNotFoundError as error:
         raise Stop(f"{doing}: {command[0]} is not installed") from error
     if done.returncode:
-        tail = done.stdout.decode(errors="replace").strip().splitlines()[-15:]
-        print("\n".join("    " + line for line in tail), file=sys.stderr)
-        raise Stop(f"{doing} failed (status {done.returncode})",
-                   remedy_of("\n".join(tail)))
+        lines = done.stdout.decode(errors="replace").strip().splitlines()
+        print("\n".join("    " + line for line in lines[-15:]), file=sys.stderr)
+        raise Failed(f"{doing} failed (status {done.returncode})", remedy_of("\n".join(lines[-15:])), lines)
     return done.stdout.decode(errors="replace")
 
 

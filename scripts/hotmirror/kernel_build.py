@@ -37,6 +37,8 @@ ERROR = re.compile(r"^(?!make)\S.*\b(fatal )?error\b:?|undefined reference|^ERRO
                    r"^make.*\*\*\* (?!\[.*Error)|No rule to make target")
 STATE, LOG, STEPS = "hotmirror-state", "hotmirror-build.log", "hotmirror-steps"
 REPORT_EVERY = 15
+# Names another place for build directories than the cache: those of tests do not stay.
+PLACE = "HOTMIRROR_KERNELS"
 # What must not differ from build to build.
 FIXED = {"KBUILD_BUILD_TIMESTAMP": "2019-08-06", "KBUILD_BUILD_USER": "hotmirror",
          "KBUILD_BUILD_HOST": "hotmirror", "KBUILD_BUILD_VERSION": "1"}
@@ -56,7 +58,17 @@ class Job:
     def __post_init__(self):
         self.tree = source_tree(self.tree)
         key = cache.digest("kbuild 1", str(self.tree), self.flavour)
-        self.directory = self.directory or cache.root() / f"kernel-{self.flavour}-{key}"
+        self.directory = self.directory or place() / f"kernel-{self.flavour}-{key}"
+
+
+def place():
+    return Path(os.environ.get(PLACE) or cache.root())
+
+
+def finished():
+    """Build directories in the cache that a whole build left, and whose source is still there."""
+    return sorted(path.parent for path in cache.root().glob(f"kernel-*/{STATE}")
+                  if (path.parent / "source/Makefile").exists() and (path.parent / "Module.symvers").exists())
 
 
 def source_tree(path):
@@ -183,8 +195,10 @@ def compile_all(job):
 
 @contextlib.contextmanager
 def _directory(job):
-    with cache.lock(job.directory.name), cache.cannot("building in", job.directory):
+    where = place() if job.directory.parent == place() else job.directory
+    with cache.cannot("building in", job.directory), cache.lock(job.directory.name, where):
         job.directory.mkdir(parents=True, exist_ok=True)
+        cache.used(job.directory)
         yield
 
 

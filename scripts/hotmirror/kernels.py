@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import guest
+from . import cache, guest
 from .say import Stop
 
 NEWEST, STABLE, OLDSTABLE, RUNNING = "trixie-backports", "trixie", "bookworm", "running"
@@ -141,6 +141,7 @@ def built_tree(name):
         raise Stop(f"KERNEL={name}: no Module.symvers, a module cannot be built against it",
                    "build its modules, too (make modules)")
     kernel.source = _with_selftests(path, path / "source")
+    cache.used(path)
     return kernel
 
 

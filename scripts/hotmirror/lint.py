@@ -9,6 +9,7 @@ remembered in the cache, by the tools and the text of what it looked at.
 import ast
 import contextlib
 import fnmatch
+import functools
 import re
 import shutil
 import subprocess
@@ -63,19 +64,21 @@ class Bench:
         self.root, self.files = root, sorted(files)
         self.remembers = False
 
-    def _memory(self, check, names):
-        key = cache.digest("lint 1", check, *(debian.key() for debian in guest.GUESTS.values()),
-                           *sorted(HERE.glob("lint*.py")),
-                           *(part for name in names for part in (name, self.text(name))))
-        return key, cache.root() / f"lint-{key}"
+    @functools.cached_property
+    def tools(self):
+        """What judges, as a hash."""
+        return cache.digest("lint 1", *(debian.key() for debian in guest.GUESTS.values()), *sorted(HERE.glob("lint*.py")))
+
+    def _key(self, check, names):
+        return cache.digest(self.tools, check, *(part for name in names for part in (name, self.text(name))))
 
     def is_known(self, check, names):
         """These files passed the check before, as they are now."""
-        return self.remembers and self._memory(check, names)[1].exists()
+        return self.remembers and (cache.root() / f"lint-{self._key(check, names)}").exists()
 
     def remember(self, check, names):
         if self.remembers:
-            cache.entry("lint", self._memory(check, names)[0], lambda aside: aside.touch())
+            cache.entry("lint", self._key(check, names), lambda aside: aside.touch())
 
     def text(self, name):
         return (self.root / name).read_text(encoding="utf-8", errors="replace")

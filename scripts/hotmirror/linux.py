@@ -2,12 +2,18 @@
 """Whole kernel sources of the packages, to build kernels from and to bisect."""
 
 import shutil
+from pathlib import Path
 
 from . import cache, guest, host
 from .say import Stop, say
 
 BASE = "v-base"                # the tag of a repository's first commit
 VERSIONS = {"7.3": guest.DEBIAN_13, "6.12": guest.DEBIAN_13, "6.1": guest.DEBIAN_12}
+
+
+def is_version(name):
+    """7.3, unless a directory is called that."""
+    return not Path(name).exists() and name.replace(".", "").isdigit()
 
 
 def _package(version):

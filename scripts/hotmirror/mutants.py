@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import build, host, kernel_build
+from . import build, git, host, kernel_build
 from .report import write_json
 from .say import Stop, say
 
@@ -66,13 +66,7 @@ class Tree:
         self.path = kernel_build.source_tree(path)
         if not (self.path / ".git").exists():
             raise Stop(f"{self.path} is not a git tree", "mutants are taken back by git: use a clone")
-        changed = self._git("status", "--porcelain", "--untracked-files=no")
-        if changed:
-            raise Stop(f"{self.path} has changes: {changed.splitlines()[0].strip()}",
-                       "commit them or put them away (git stash), or use a clone of its own")
-
-    def _git(self, *command):
-        return host.run(["git", "-C", self.path, *command], f"git {command[0]}").strip()
+        git.need_clean(self.path, "commit them or put them away (git stash), or use a clone of its own")
 
     def apply(self, mutant):
         """Whether the mutant changed anything."""
@@ -85,7 +79,7 @@ class Tree:
         return target.read_bytes() != before
 
     def restore(self):
-        self._git("checkout", "-q", "--", ".")
+        git.ask(self.path, "checkout", "-q", "--", ".")
 
 
 class Hunt:
@@ -95,10 +89,11 @@ class Hunt:
         self.tree, self.out, self.baseline = tree, out, baseline
         self.job = kernel_build.Job(tree.path, flavour, jobs)
         self.file = out / "mutants.json"
+        self.judge = self._judge()
         self.results = {}
         if self.file.exists():
             known_results = json.loads(self.file.read_text())
-            if known_results["flavour"] != flavour or known_results["judge"] != self._judge():
+            if known_results["flavour"] != flavour or known_results["judge"] != self.judge:
                 raise Stop(f"{out} is of another judge or flavour", "name an empty or a new directory")
             self.results = {one["name"]: Result(**one) for one in known_results["results"]}
 
@@ -110,7 +105,9 @@ class Hunt:
 
     def keep(self, result):
         self.results[result.name] = result
-        write_json(self.file, {"flavour": self.job.flavour, "judge": self._judge(),
+        release = self.job.directory / "include/config/kernel.release"
+        write_json(self.file, {"flavour": self.job.flavour, "judge": self.judge,
+                               "kernel": release.read_text().strip() if release.exists() else "",
                                "results": [asdict(one) for one in self.results.values()]})
 
     def try_one(self, mutant):

@@ -21,6 +21,7 @@ SCENARIOS = BPF / "tests/hotmirror_scenario.c"
 OLDEST = (0, 17)
 MARK = ".hotmirror-observation"
 MADE = ("raw", "summary.json", "summary.txt", "report.html", "trace.json", "screenshot.png")
+TESTS = re.compile(r"hotmirror_\w+:")
 BTF = Path("/sys/kernel/btf/vmlinux")
 # What a live machine is observed with if nobody says: it needs no test device.
 DEFAULT_SCRIPTS = ("notifier_latency", "fault_latency", "timeline")
@@ -74,14 +75,15 @@ def choose_scripts(text, wanted):
 
 
 def choose_scenario(name):
-    """The Scenario, or a schedule as one."""
+    """The Scenario; a schedule, or tests of a program, as one."""
     known = scenarios()
     if name in known:
         return known[name]
-    if name.startswith(names.SHORT):
+    if name.startswith(names.SHORT) or TESTS.match(name):
         return Scenario(name.replace("|", "+"), ("notifier_latency", "timeline", "timeline_device"), "")
     raise Stop(f"SCENARIO={name} is unknown",
-               f"use {', '.join(known)}, or a schedule such as race.read+munmap@anon:populate.begin")
+               f"use {', '.join(known)}, a schedule such as race.read+munmap@anon:populate.begin, or tests of one "
+               "program such as hotmirror_migrate:*")
 
 
 # ---- the machine ----

@@ -9,7 +9,7 @@ mended by the next. The first is where git bisect begins.
 import subprocess
 from dataclasses import dataclass
 
-from . import linux
+from . import git, linux
 from .say import Stop, say
 
 VERSION = "7.3"
@@ -125,8 +125,7 @@ def neighbours(repository, branch):
 
 
 def _commit(repository, branch, number):
-    return subprocess.run(["git", "-C", str(repository), "rev-parse", f"{branch}~{COMMITS - number}"],
-                          check=True, capture_output=True, text=True).stdout.strip()
+    return git.ask(repository, "rev-parse", f"{branch}~{COMMITS - number}")
 
 
 def make(name):

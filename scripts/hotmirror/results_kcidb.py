@@ -9,11 +9,10 @@ twice is the same report, and two runs of one build share the build.
 import hashlib
 import json
 import re
-import subprocess
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import ktap
+from . import git, ktap
 from .results import NOT_RUN, OWN_FAULT, excerpt, path
 from .say import Stop
 
@@ -40,22 +39,16 @@ class Source:
     changes: str = ""          # hash of what was not committed
 
 
-def _git(tree, *arguments):
-    done = subprocess.run(["git", "-C", str(tree), *arguments], check=False, capture_output=True, text=True,
-                          errors="replace")
-    return done.stdout.strip() if not done.returncode else ""
-
-
 def source_of(tree, remote="origin"):
     """The Source of a git tree."""
-    commit = _git(tree, "rev-parse", "HEAD")
+    commit = git.ask(tree, "rev-parse", "HEAD", check=False)
     if not COMMIT.fullmatch(commit):
         raise Stop(f"--tree {tree} is not a git tree with a commit", "name the tree of the kernel that was run")
-    changes = _git(tree, "diff", "HEAD")
-    url = _git(tree, "remote", "get-url", remote)
+    changes = git.ask(tree, "diff", "HEAD", check=False)
+    url = git.ask(tree, "remote", "get-url", remote, check=False)
     return Source(commit=commit, url=url if URL.fullmatch(url) else "",
-                  branch=_git(tree, "symbolic-ref", "--quiet", "--short", "HEAD"),
-                  describe=_git(tree, "describe", "--always"),
+                  branch=git.ask(tree, "symbolic-ref", "--quiet", "--short", "HEAD", check=False),
+                  describe=git.ask(tree, "describe", "--always", check=False),
                   changes=hashlib.sha256(changes.encode()).hexdigest() if changes else "")
 
 

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# A scenario of schedules: run hotmirror_race again and again for a while.
+# A scenario of schedules or tests: run their program again and again for a while.
 #
-#	schedule.sh NAME SECONDS hotmirror_race [ARGUMENT]...
+#	schedule.sh NAME SECONDS PROGRAM [ARGUMENT]...
 #
 # What it prints goes to stderr; at the end stdout gets what was done, as JSON. Exit
 # status: 0 no run failed; 1 one did; 4 not one could run (they say why).

@@ -3,14 +3,18 @@
 what they call a failure, and when a bisection ends. The tree is a small one with a Makefile that
 understands the same goals; whole kernels are built by make check-deep."""
 
+import dataclasses
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 
 from tap import SCRIPTS, case, check, equal
+from test_cache import cache_in
 from test_input import refused, scratch
 
-from hotmirror import bisect, mutants
+from hotmirror import bisect, kernel_build, kernels, mutants, mutants_doc
 
 MAKEFILE = """
 VERSION = 7
@@ -59,8 +63,9 @@ def repository(path, sources):
 
 def run(script, *options, cwd=None):
     keep = {name: value for name, value in os.environ.items() if name not in ("KERNEL", "TESTS", "OUT")}
-    return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
-                          capture_output=True, stdin=subprocess.DEVNULL, env=keep)
+    with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as place:
+        return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
+                              capture_output=True, stdin=subprocess.DEVNULL, env={**keep, kernel_build.PLACE: place})
 
 
 def failed(done, *words):
@@ -123,6 +128,34 @@ def only_what_changed_is_built():
 
 
 @case
+def directories_have_a_place():
+    """Of their own, if one is named; a build that failed is not taken for a kernel, nor one without its source."""
+    with scratch() as path:
+        for name in ("src", "kernels", "hotmirror"):
+            (path / name).mkdir()
+        tree(path / "src")
+        keep = {**os.environ, kernel_build.PLACE: str(path / "kernels")}
+        done = subprocess.run([str(SCRIPTS / "kbuild"), str(path / "src")], check=False, text=True, env=keep,
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        equal(0, done.returncode, done.stderr)
+        made = list((path / "kernels").iterdir())
+        equal([f"{one}\n" for one in made], [done.stdout], "where it was built, and what it left beside")
+
+        def finished():
+            with cache_in(path):
+                return [one.name for one in kernel_build.finished()]
+
+        kept = path / "hotmirror/kernel-fast-1"
+        made[0].rename(kept)
+        equal([], finished(), "without a source")
+        (kept / "source").symlink_to(path / "src")
+        (kept / "Module.symvers").touch()
+        equal([kept.name], finished(), "whole")
+        (kept / kernel_build.STATE).unlink()
+        equal([], finished(), "unfinished")
+
+
+@case
 def bisections_that_cannot_begin():
     with scratch() as path:
         tree(path)
@@ -181,6 +214,43 @@ def judge_that_changed_decides_nothing():
 
 
 @case
+def judge_that_is_broken_blames_no_commit():
+    """Nor does one that is called wrongly: git takes every status up to 127 for bad, but 125."""
+    with scratch() as path:
+        hashes = repository(path, [GOOD_C] * 3)
+        run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path)
+        for words in (("--no-such-option",), ("no_such_command",), ("step", "--frobnicate")):
+            done = run("bisect", *words, cwd=path)
+            equal(bisect.ABORT, done.returncode, f"{words}: {done.stderr}")
+        (path / ".git/hotmirror-bisect/bisect.json").write_text("{")
+        done = run("bisect", cwd=path)
+        equal(bisect.ABORT, done.returncode, done.stderr)
+        check("the judge itself is broken" in done.stderr, done.stderr)
+
+
+@case
+def module_that_does_not_build_is_no_verdict():
+    """On a real kernel: the step is skipped and its reason has the compiler's first error; nothing boots."""
+    with scratch() as path:
+        hashes = repository(path, [GOOD_C] * 2)
+        run("bisect", "start", "--trust", "--tests", "one:*", *hashes, cwd=path)
+        bisection = bisect.Bisection(path)
+        judge = bisection.place / "judge"
+        # One test is enough: it never runs. So is one file of the module.
+        shutil.rmtree(judge / "selftests")
+        (judge / "selftests").mkdir()
+        (judge / "selftests/Makefile").write_text("TEST_PROGS := one.sh\ninclude $(KSFT)/lib.mk\n")
+        (judge / "selftests/one.sh").write_text("#!/bin/sh\n")
+        (judge / "selftests/one.sh").chmod(0o755)
+        (judge / "test_driver/Kbuild").write_text("obj-m := test_hotmirror.o\ntest_hotmirror-y := wrong.o\n")
+        (judge / "test_driver/wrong.c").write_text(BAD_C)
+        verdict, why = bisection._run(kernels.NEWEST, path, bisect.Step(hashes[0]))
+        equal(bisect.CANNOT, verdict, why)
+        check("wrong.c:1:13: error: expected expression" in why, why)
+        equal([], list(path.glob("run-1/console.log")), "a guest")
+
+
+@case
 def verdicts_of_runs():
     """Failures are bad, what was not judged is skipped, and a pattern decides only where a guest ran."""
     with scratch() as out:
@@ -196,6 +266,8 @@ def verdicts_of_runs():
         equal([bisect.BAD, bisect.BAD, bisect.CANNOT], [verdict(n, bad_if="WARNING.*rmap") for n in range(3)], "bad if")
         equal([bisect.GOOD, bisect.GOOD, bisect.CANNOT], [verdict(n, bad_if="nothing") for n in range(3)], "bad if not")
         equal([bisect.GOOD] * 2, [verdict(n, good_if="WARNING") for n in range(2)], "good if")
+        (out / "summary.json").unlink()
+        equal([bisect.CANNOT] * 3, [verdict(n) for n in range(3)], "of a runner that broke")
 
 
 @case
@@ -226,3 +298,54 @@ def score_counts_what_was_judged():
     text = _table(mutants.KILLED, mutants.KILLED, mutants.SURVIVED, mutants.NOT_HERE, mutants.UNJUDGED)
     check("score: 2 of 3 killed, 67 %" in text, text)
     check("hmm-tests: 0 of 3 killed" in text, text)
+
+
+def kept(path, name, flavour="fast", judge="j", kernel="7.3.4", **verdicts):
+    """The mutants.json of a run: {mutant: (verdict, by, baseline)}."""
+    (path / name).mkdir()
+    results = [dataclasses.asdict(mutants.Result(one, verdict, by, baseline=baseline))
+               for one, (verdict, by, baseline) in verdicts.items()]
+    (path / name / "mutants.json").write_text(json.dumps(
+        {"flavour": flavour, "judge": judge, "kernel": kernel, "results": results}))
+    return path / name
+
+
+KNOWN = [mutants.Mutant(name, "mm/hmm.c", f"the fault of {name}") for name in ("one", "two", "three")]
+
+
+@case
+def table_has_a_row_a_mutant_and_both_scores():
+    """Of shards as of one run; a flavour has columns of its own."""
+    with scratch() as path:
+        runs = mutants_doc.load([
+            kept(path, "1", one=(mutants.KILLED, "hotmirror_dax:a.b", mutants.SURVIVED)),
+            kept(path, "2", two=(mutants.SURVIVED, "", mutants.KILLED), three=(mutants.NOT_HERE, "", "")),
+            kept(path, "3", flavour="debug", one=(mutants.KILLED, "the kernel panicked | twice", ""))])
+    text = mutants_doc.section(runs, KNOWN)
+    for line in ("fast kernel 7.3.4: this suite 1 of 2 killed, 50 %; upstream's hmm-tests 1 of 2 killed, 50 %.",
+                 "debug kernel 7.3.4: this suite 1 of 1 killed, 100 %.",
+                 "| mutant | file | what goes wrong | killed by (fast) | hmm-tests (fast) | killed by (debug) |",
+                 "| one | mm/hmm.c | the fault of one | `hotmirror_dax:a.b` | survived | the kernel panicked \\| twice |",
+                 "| two | mm/hmm.c | the fault of two | **survived** | killed | not run |"):
+        check(line in text.splitlines(), f"{line!r} is not in\n{text}")
+    equal(len(KNOWN), sum(line.startswith(("| one", "| two", "| three")) for line in text.splitlines()), "rows")
+
+
+@case
+def tables_that_cannot_be_made():
+    with scratch() as path:
+        refused(run("mutate", "--table", path), "is nothing that scripts/mutate kept", "--out")
+        (path / "mutants.json").write_text('{"flavour": "fast"}')
+        refused(run("mutate", "--table", path), "is nothing that scripts/mutate kept: 'judge'")
+        ours = kept(path, "1", one=(mutants.KILLED, "x", ""))
+        refused(run("mutate", "--table", ours, kept(path, "2", judge="k")), "other tests or another kernel", "of one judge")
+        refused(run("mutate", "--table", ours, kept(path, "3", kernel="7.3.5")), "other tests or another kernel")
+
+
+@case
+def page_lists_the_mutants_that_there_are():
+    """Its table is made again when one is added: scripts/mutate --table."""
+    made = mutants_doc.PAGE.read_text(encoding="utf-8").partition(mutants_doc.MARK)[2]
+    rows = [line.split(" | ")[:3] for line in made.splitlines() if line.startswith("| ")][1:]
+    known = sorted(mutants.known(), key=lambda one: (one.path, one.name))
+    equal([[f"| {one.name}", one.path, one.fault.replace("|", "\\|")] for one in known], rows, "rows")

@@ -81,12 +81,15 @@ def run(*options, environment=None, prefix=()):
 @case
 def unknown_names():
     """Scenario, script and duration: refused before anything is built, with what there is."""
-    refused(run("no_such"), "SCENARIO=no_such is unknown", "pingpong, unplug, uffd, notifier, or a schedule")
+    refused(run("no_such"), "SCENARIO=no_such is unknown", "pingpong, unplug, uffd, notifier, a schedule")
     refused(run(environment={"SCENARIO": "nor_this"}), "SCENARIO=nor_this is unknown")
     refused(run("uffd", "--scripts", "fault* nothing"), "SCRIPTS: nothing is no script", "notifier_latency")
     for duration in ("0", "-1", "soon", "99999"):
         refused(run("uffd", "--duration", duration), f"DURATION={duration} is not a number of seconds", "1 to 3600")
     refused(run("race.read+nothing@anon:populate.begin"), "matches no test")
+    refused(run("hotmirror_abi:nothing"), "matches no test")
+    refused(run("hotmirror_*:*life*"), "is unknown")
+    refused(run("hotmirror_gate_rules:*", "--kernel", "/no/such/tree"), "/no/such/tree")
 
 
 @case

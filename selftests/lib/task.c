@@ -82,7 +82,7 @@ int hm_visit_cpus(void (*there)(void))
 }
 
 /* madvise_cold() begins with lru_add_drain(), whatever it is asked about. */
-static void drain_batches(void)
+static void drain_batches_here(void)
 {
 	size_t size = getpagesize();
 	void *any = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -93,9 +93,14 @@ static void drain_batches(void)
 	}
 }
 
+int hm_drain_batches(void)
+{
+	return hm_visit_cpus(drain_batches_here);
+}
+
 int hm_ready_for_reclaim(void)
 {
-	return hm_visit_cpus(drain_batches) ?: hm_stay_on_one_cpu();
+	return hm_drain_batches() ?: hm_stay_on_one_cpu();
 }
 
 ssize_t hm_slurp(const char *path, char *buf, size_t size)

@@ -39,6 +39,11 @@ int hm_stay_on_one_cpu(void);
 /* Run on every CPU for a moment, and call @there (or NULL) on each; 0 or -errno. */
 int hm_visit_cpus(void (*there)(void));
 /*
+ * What waits in the lists of a CPU (for the LRU, after munlock()) goes on its way, and the
+ * references that these lists have on pages with it. 0 or -errno.
+ */
+int hm_drain_batches(void);
+/*
  * From here on reclaim finds what this process touched so far: every CPU's batches go to the
  * LRU lists, and the caller stays on one CPU, whose batches madvise() drains. 0 or -errno.
  */

@@ -17,9 +17,10 @@ struct known {
 static const struct known known[] = {
 	/*
 	 * copy_nonpresent_pte() makes an exclusive entry present again only if it gets the
-	 * folio lock at once; who has it for a moment makes fork() fail. 7.3.4.
+	 * folio lock at once; who has it for a moment makes fork() fail. 7.3.4. Held at
+	 * exclusive.converted it always does; from any gate before that it may.
 	 */
-	{ "atomic*+fork_*@*:exclusive.converted", "M-",
+	{ "*atomic*+fork_*@*:*", "M-",
 	  "fork() is ENOMEM while somebody has a device-exclusive page locked" },
 	/*
 	 * munlock_vma_folio() does not ask what kind of page it is, and puts a reference into

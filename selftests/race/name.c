@@ -351,14 +351,25 @@ static unsigned int hash(const char *text)
 	return h ^ h >> 15;
 }
 
-/* One of so many is in the default subset; by name, so that the subset does not change. */
-int race_tier(const struct race_schedule *s)
+/* One of how many is in the default subset; by name, so that the subset does not change. */
+static bool one_of(const struct race_schedule *s, unsigned int share)
 {
-	unsigned int one_of = 4;
+	unsigned int every = 4;
 	char name[RACE_NAME];
 
 	race_name(s, name, sizeof(name));
 	if (s->op[0]->flags & OP_BY_HMM || strcmp(race_class(s), "anon"))
-		one_of = 24;
-	return hash(name) % one_of ? 2 : 1;
+		every = 24;
+	return hash(name) % (every * share) == 0;
+}
+
+int race_tier(const struct race_schedule *s)
+{
+	return one_of(s, 1) ? 1 : 2;
+}
+
+/* A quarter of the default subset. */
+bool race_is_brief(const struct race_schedule *s)
+{
+	return one_of(s, 4);
 }

@@ -219,6 +219,7 @@ const char *race_impossible(const struct race_schedule *s);
 void race_enumerate(void (*fn)(const struct race_schedule *s, void *arg), void *arg);
 /* 1: the default subset, 2: the rest. */
 int race_tier(const struct race_schedule *s);
+bool race_is_brief(const struct race_schedule *s);
 /* Rates are published by class: "anon", "fork", "unplug", ... */
 const char *race_class(const struct race_schedule *s);
 /* The i-th operation of all tables; NULL behind the last. */

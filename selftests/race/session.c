@@ -329,6 +329,9 @@ int race_session_replace(struct race_engine *e)
 	int ret = close_files(e);
 
 	race_machine_forget_merged();
+	/* munlock() leaves references to coherent pages there: see known.c. */
+	if (e->kind == HOTMIRROR_COHERENT)
+		hm_drain_batches();
 	for (int i = 0; i < 3; i++)
 		ret = unplug(e, i) ?: ret;
 	e->kind = 0;
@@ -407,21 +410,36 @@ static const char *missing_setting(const struct race_schedule *s)
 	return race_machine_need(needs, &why) ? why : NULL;
 }
 
+static int set_up(struct race_engine *e, __u32 kind, __u64 align, const char **what)
+{
+	int ret;
+
+	*what = "start the target";
+	ret = e->target ? 0 : start_target(e);
+	if (ret)
+		return ret;
+	*what = "have fresh devices";
+	ret = have_instances(e, kind, align);
+	if (ret || !e->reopen)
+		return ret;
+	*what = "open the devices";
+	return open_files(e);
+}
+
 int race_session_ready(struct race_engine *e, const struct race_schedule *s, char *why, size_t size)
 {
 	const char *lacks = missing_feature(e, s) ?: missing_setting(s);
 	unsigned int memory = s->memory->flags;
 	__u32 kind = s->memory->kind ?: hm_any_kind(&e->q);
 	__u64 align = !(memory & MEM_DAX) ? 0 : memory & MEM_PMD ? e->q.pmd_size : e->q.page_size;
+	const char *what;
 	int ret;
 
 	if (lacks)
 		return snprintf(why, size, "%s", lacks), -EOPNOTSUPP;
-	ret = e->target ? 0 : start_target(e);
-	ret = ret ?: have_instances(e, kind, align);
-	ret = ret ?: e->reopen ? open_files(e) : 0;
+	ret = set_up(e, kind, align, &what);
 	if (ret)
-		snprintf(why, size, "cannot set up: %s", strerror(-ret));
+		snprintf(why, size, "cannot %s: %s", what, strerror(-ret));
 	return ret == -EOPNOTSUPP ? -EINVAL : ret;
 }
 

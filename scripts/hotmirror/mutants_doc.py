@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""docs/mutation.md: its table, out of what scripts/mutate kept."""
+
+import json
+from dataclasses import dataclass, field
+
+from . import build, mutants
+from .say import Stop, warn
+
+PAGE = build.TOP / "docs/mutation.md"
+MARK = "<!-- scripts/mutate --table makes what follows. -->\n"
+NOT_RUN = "not run"
+
+
+@dataclass
+class Run:
+    """What is known of one flavour, of all shards."""
+    flavour: str
+    judge: str
+    kernel: str = ""
+    results: dict = field(default_factory=dict)
+
+
+def load(paths):
+    """[Run], one of each flavour, of files mutants.json or the directories (OUT) that hold them."""
+    runs = {}
+    for path in paths:
+        path = path / "mutants.json" if path.is_dir() else path
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            run = runs.setdefault(found["flavour"], Run(found["flavour"], found["judge"], found.get("kernel", "")))
+            results = [mutants.Result(**one) for one in found["results"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Stop(f"{path} is nothing that scripts/mutate kept: {error}", "name the --out of a run") from error
+        if (run.judge, run.kernel) != (found["judge"], found.get("kernel", "")):
+            raise Stop(f"{path} is of other tests or another kernel than the rest of the {run.flavour} runs",
+                       "a table is of one judge: run them again, or leave it out")
+        run.results |= {one.name: one for one in results}
+    return list(runs.values())
+
+
+def score(results):
+    """{"the suite": "50 of 54 killed, 93 %", ...} of those that were judged."""
+    judged = [one for one in results if one.verdict in (mutants.KILLED, mutants.SURVIVED)]
+    based = [one for one in judged if one.baseline in (mutants.KILLED, mutants.SURVIVED)]
+    found = {"this suite": [one.verdict for one in judged], "upstream's hmm-tests": [one.baseline for one in based]}
+    return {name: _share(verdicts) for name, verdicts in found.items() if verdicts}
+
+
+def _share(verdicts):
+    killed = verdicts.count(mutants.KILLED)
+    return f"{killed} of {len(verdicts)} killed, {100 * killed / len(verdicts):.0f} %"
+
+
+def _cell(result):
+    """What a run made of a mutant: who killed it, or the verdict."""
+    if not result:
+        return NOT_RUN
+    if result.verdict == mutants.KILLED:
+        return f"`{result.by}`" if ":" in result.by and " " not in result.by else result.by
+    return f"**{result.verdict}**" if result.verdict == mutants.SURVIVED else result.verdict
+
+
+def _row(cells):
+    return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
+
+
+def section(runs, known):
+    """The scores, then a row a mutant, by file; two columns a run that had the baseline."""
+    lines = []
+    for run in runs:
+        unknown = sorted(set(run.results) - {one.name for one in known})
+        if unknown:
+            warn(f"left out, there is no such mutant any more: {', '.join(unknown)}")
+        counted = [run.results[one.name] for one in known if one.name in run.results]
+        words = [f"{name} {said}" for name, said in score(counted).items()]
+        lines.append(f"{run.flavour} kernel{' ' if run.kernel else ''}{run.kernel}: {'; '.join(words) or NOT_RUN}.")
+    heads, columns = [], []
+    for run in runs or [Run("fast", "")]:
+        heads.append(f"killed by ({run.flavour})")
+        columns.append(lambda name, run=run: _cell(run.results.get(name)))
+        if any(one.baseline for one in run.results.values()):
+            heads.append(f"hmm-tests ({run.flavour})")
+            columns.append(lambda name, run=run: run.results[name].baseline if name in run.results else NOT_RUN)
+    table = [_row(["mutant", "file", "what goes wrong", *heads]), "|---" * (3 + len(heads)) + "|"]
+    for one in sorted(known, key=lambda one: (one.path, one.name)):
+        table.append(_row([one.name, one.path, one.fault, *(column(one.name) for column in columns)]))
+    return "\n".join([*lines, *([""] if lines else []), *table]) + "\n"
+
+
+def write(runs):
+    """Bring the page up to date."""
+    text = PAGE.read_text(encoding="utf-8")
+    if MARK not in text:
+        raise Stop(f"{PAGE} has no line {MARK.strip()}", "the table follows it")
+    PAGE.write_text(text.partition(MARK)[0] + MARK + "\n" + section(runs, mutants.known()), encoding="utf-8")
