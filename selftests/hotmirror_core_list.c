@@ -298,7 +298,7 @@ static int split_is_there(struct place *p)
 
 static int pool(struct place *p)
 {
-	hm_setting_set(&p->setting, "/proc/sys/vm/nr_hugepages", 1);
+	hm_huge_pool(&p->setting, 1);
 	p->length = p->g.rig.q.pmd_size;
 	p->mem = mmap(NULL, p->length, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);

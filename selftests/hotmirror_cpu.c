@@ -52,7 +52,7 @@ FIXTURE(cpu) {
 
 FIXTURE_VARIANT(cpu) {
 	struct cell_memory memory;
-	const char *pool;	/* of huge pages */
+	bool pool;		/* huge pages are needed */
 	bool ksm;
 };
 
@@ -65,8 +65,7 @@ FIXTURE_VARIANT_ADD(cpu, name) {					\
 	__VA_ARGS__							\
 }
 
-#define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
-/* Beside those in use: a poisoned one is, for ever, and each side poisons one a cell. */
+/* Each side poisons one a cell, and a poisoned one is in use for ever. */
 #define HUGE_PAGES	12
 
 ROW(anon, cell_anon, .memory.states = ANON);
@@ -84,9 +83,9 @@ ROW(file_clean, cell_file_private, .memory.states = CELL(TOUCHED) | CELL(FORKED)
 ROW(program, cell_program, .memory.states = SOME, .memory.traits = CELL_NO_FILL,
     .memory.no_prots = KEYS);
 ROW(hugetlb, cell_hugetlb, .memory.states = HUGETLB | CELL(FORKED),
-    .memory.traits = CELL_SHARED | CELL_POOL, .pool = HUGE_POOL);
+    .memory.traits = CELL_SHARED | CELL_POOL, .pool = true);
 ROW(hugetlb_memfd, cell_hugetlb_memfd, .memory.states = HUGETLB | CELL(TRUNCATED) |
-    CELL(PUNCHED), .memory.traits = CELL_SHARED | CELL_POOL, .pool = HUGE_POOL);
+    CELL(PUNCHED), .memory.traits = CELL_SHARED | CELL_POOL, .pool = true);
 ROW(ksm, cell_anon, .memory.settle = cell_merge, .ksm = true,
     .memory.states = CELL(WRITTEN) | CELL(FORKED) | CELL(WP), SLOW);
 ROW(secret, cell_secret, .memory.states = CELL(UNTOUCHED) | CELL(WRITTEN) | CELL(UNMAPPED),
@@ -181,8 +180,7 @@ static int enumerate(const struct cell_memory *memory, const struct how *how,
 static void configure(data *self, const variants *variant)
 {
 	if (variant->pool)
-		hm_setting_set(&self->settings[0], variant->pool,
-			       hm_huge_pages_in_use() + HUGE_PAGES);
+		hm_huge_pool(&self->settings[0], HUGE_PAGES);
 	if (!variant->ksm)
 		return;
 	hm_setting_set(&self->settings[0], KSM("sleep_millisecs"), 0);

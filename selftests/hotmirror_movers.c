@@ -398,7 +398,7 @@ TEST_F(mover, hugetlb_has_the_order_of_its_mapping)
 	__u32 snap;
 	char *mem;
 
-	hm_setting_set(&self->pool, "/proc/sys/vm/nr_hugepages", 4);
+	hm_huge_pool(&self->pool, 4);
 	mem = mmap(NULL, length, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	if (mem == MAP_FAILED)

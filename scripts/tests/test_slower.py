@@ -2,6 +2,7 @@
 """A latency as the judge of a bisection: what is asked, what a recorded stream says, what is no verdict.
 Kernels are compared by scripts/tests/latency (a stage of make check-deep)."""
 
+import dataclasses
 import json
 import re
 
@@ -10,7 +11,7 @@ from test_input import refused, scratch
 from test_kernels import GOOD_C, repository, run
 from test_report import lost_line, place, recorded
 
-from hotmirror import slower
+from hotmirror import bisect, slower
 from hotmirror.say import Stop
 
 COMPARE = ("compare", "GOOD", "BAD", "--tests", "uffd")
@@ -138,6 +139,23 @@ def medians_of_the_rounds_decide():
     why = verdict([1000, 1000], [4000, 6000])[1]
     check("p50 of invalidate is 5.0 us, 5.00 times the good kernel's 1.0 us (bad is over 2; here 4.0, 6.0 us of 100, 100 events"
           in why, why)
+
+
+@case
+def report_has_the_figures_of_both():
+    with scratch() as path:
+        ends = repository(path, [GOOD_C] * 2)
+        bisection = bisect.start(path, bisect.Rule(tests="uffd"), *ends, trust=True)
+        bisection.rule = bisect.Rule(tests="uffd", metric="timeline:invalidate:p99", slower=2, rounds=1, seconds=4)
+        found, why = slower.decide(bisection.rule.question(), slower.Figures([1000], [200]), slower.Figures([4000], [150]))
+        step = bisection.place / "steps/001-x"
+        step.mkdir(parents=True)
+        (step / "step.json").write_text(json.dumps(dataclasses.asdict(bisect.Step(ends[1], found, why))))
+        text = bisect.report(bisection)
+    for words in ("metric:  timeline:invalidate:p99 of uffd, 1 rounds of 4 s; bad is over 2 times the good kernel's",
+                  "p99 of invalidate is 4.0 us, 4.00 times the good kernel's 1.0 us",
+                  "here 4.0 us of 150 events; good 1.0 us of 200 events"):
+        check(words in text, f"{words!r} is not in\n{text}")
 
 
 @case

@@ -102,7 +102,7 @@ void hm_text_restore(struct hm_text *t)
 	t->before[0] = '\0';
 }
 
-long hm_huge_pages_in_use(void)
+static long huge_pages_in_use(void)
 {
 	FILE *f = fopen("/proc/meminfo", "re");
 	long total = 0, unused = 0;
@@ -117,6 +117,14 @@ long hm_huge_pages_in_use(void)
 	if (f)
 		fclose(f);
 	return total - unused;
+}
+
+int hm_huge_pool(struct hm_setting *s, long pages)
+{
+	const char *pool = "/proc/sys/vm/nr_hugepages";
+	long wanted = huge_pages_in_use() + pages;
+
+	return hm_setting_get(pool) >= wanted ? 0 : hm_setting_set(s, pool, wanted);
 }
 
 #define ZRAM_BYTES	(64L << 20)

@@ -34,8 +34,11 @@ long hm_setting_get(const char *path);
 int hm_setting_set(struct hm_setting *s, const char *path, long value);
 void hm_setting_restore(struct hm_setting *s);
 
-/* Huge pages of the pool that are not free, those that memory errors took among them. */
-long hm_huge_pages_in_use(void);
+/*
+ * Have @pages huge pages that are free, beside those in use: a memory error takes one for
+ * ever. 0 or -errno.
+ */
+int hm_huge_pool(struct hm_setting *s, long pages);
 
 /* Write a line to a file in /proc or /sys, as it is; 0 or -errno. */
 int hm_put_text(const char *path, const char *text);

@@ -224,6 +224,16 @@ static int check_entries(struct racing *r, const struct race_hold *hold)
 	return 0;
 }
 
+/* The target's, and who does a side's work for it. */
+static void show_tasks(struct racing *r, int side)
+{
+	pid_t proxy = r->e->sh->worker[race_worker_of(r->s, side)].proxy;
+
+	hm_show_tasks(r->e->target);
+	if (proxy)
+		hm_show_tasks(proxy);
+}
+
 /* 0; 1: there is no race, because A never came to its gate; -1: failed. */
 static int start_side(struct racing *r, int side)
 {
@@ -238,7 +248,7 @@ static int start_side(struct racing *r, int side)
 	if (ret == -ESRCH)
 		return fail(r, "the target died");
 	if (ret == -ETIMEDOUT) {
-		hm_show_tasks(r->e->target);
+		show_tasks(r, side);
 		return fail(r, hold ? "neither at its gate nor done: see the stacks" :
 			    "unknown wait: asleep at no wait point of the list, see the stacks");
 	}

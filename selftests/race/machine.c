@@ -22,10 +22,7 @@ static int swap(void)
 
 static int huge_pool(void)
 {
-	long have = hm_setting_get("/proc/sys/vm/nr_hugepages");
-
-	return have >= HUGE_POOL ? 0 :
-	       hm_setting_set(&settings[0], "/proc/sys/vm/nr_hugepages", HUGE_POOL);
+	return hm_huge_pool(&settings[0], HUGE_POOL);
 }
 
 /* It is set running and stopped by who needs it. */
