@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "hm_test.h"
+#include "lib/pagemap.h"
 
 #define PAGES	4
 #define TARGET	1		/* the page with the word; its neighbours have none */
@@ -346,6 +347,25 @@ TEST_F(exclusive, works_on_what_was_in_device_memory)
 	EXPECT_EQ(START, old);
 	must(add(self->fd, self->word, 1, NULL));
 	EXPECT_EQ(START + 2, *self->word);
+}
+
+/* An exclusive entry has the bit, too, and gives it to the page that the CPU takes back. */
+TEST_F(exclusive, write_protection_comes_back_with_the_page)
+{
+	char *page = self->mem + TARGET * self->page;
+	int uffd = hm_uffd_open();
+	__u64 seen;
+
+	skip_unless(uffd >= 0, "no userfaultfd for the kernel's faults");
+	must(hm_uffd_register(uffd, self->mem, self->length, true));
+	must(add(self->fd, self->word, 1, NULL));
+	must(hm_uffd_protect(uffd, self->mem, self->length, true));
+	EXPECT_FALSE(hm_pagemap(page) & HM_PM_PRESENT);
+	EXPECT_EQ(0, hm_cpu_load(self->word, &seen));
+	EXPECT_EQ(START + 1, seen);
+	EXPECT_EQ(HM_PM_PRESENT | HM_PM_UFFD_WP,
+		  hm_pagemap(page) & (HM_PM_PRESENT | HM_PM_UFFD_WP));
+	close(uffd);
 }
 
 #define TURNS	30

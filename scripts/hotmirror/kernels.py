@@ -15,6 +15,8 @@ NAMES = f"{NEWEST}, {STABLE}, {OLDSTABLE}, {RUNNING}"
 # Names a kernel source that tests are built with, instead of the tree's own (a bisection's is frozen).
 FRAMEWORK = "HOTMIRROR_FRAMEWORK"
 REQUIRED = ("HMM_MIRROR", "ZONE_DEVICE", "MODULES")
+# What makes each memory access and each lock dear.
+SLOW = ("KASAN", "PROVE_LOCKING")
 GUEST_NEEDS = ("BLK_DEV_INITRD", "TMPFS", "DEVTMPFS", "VIRTIO_CONSOLE", "VIRTIO_PCI", "INOTIFY_USER")
 
 
@@ -42,6 +44,11 @@ class Kernel:
         files = [self.headers / name for name in ("Module.symvers", "vmlinux", ".config")]
         stamps = [path.stat().st_mtime_ns for path in [*files, self.image] if path and path.exists()]
         return f"{self.headers} {self.release} {stamps}"
+
+
+def slowness(kernel):
+    """How often the usual limit of a program such a kernel gets: debug ones take several times as long."""
+    return 8 if any(kernel.config.get(option) == "y" for option in SLOW) else 1
 
 
 def read_config(path):
