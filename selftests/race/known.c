@@ -22,6 +22,9 @@ static const struct known known[] = {
 	 */
 	{ "*atomic*+fork_*@*:*", "M-",
 	  "fork() is ENOMEM while somebody has a device-exclusive page locked" },
+	/* Before 6.2: see hotmirror_movers, hugetlb_is_not_protected_from_a_child. */
+	{ "*fork_child@hugetlb-wp:*", "unknown wait",
+	  "a child's write to a huge page that its parent has write-protected faults for ever" },
 	/*
 	 * munlock_vma_folio() does not ask what kind of page it is, and puts a reference into
 	 * a list of the CPU, for as long as nothing else fills that: mlock() has left these
