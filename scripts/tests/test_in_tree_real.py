@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tap import HERE, SCRIPTS, case, check, equal
 
-from hotmirror import cache, host, in_tree, kernel_build, linux, session
+from hotmirror import cache, host, in_tree, kernel_build, linux
 
 CONFIGS = HERE / "in-tree.d"
 # lib.mk installs with rsync.
@@ -242,17 +242,3 @@ def kernel_with_it_built_in_passes():
     equal([], [why for why in skipped if re.search("arena|sabotage|/dev/hotmirror", why)], "reasons to skip")
     log = (out / "kernel.log").read_text()
     check(re.search(r"test_hotmirror: abi \d+, arena of 576 MiB, sabotage allowed", log), "the line of its init is not in the log")
-
-
-@case
-def kernels_own_runner_passes_there():
-    """run_kselftest.sh of the installed collection: every program, in the time that settings gives it."""
-    installed = TREE.parent / "kselftest_install"
-    make(f"O={BUILD}", "USERCFLAGS=-O0", "TARGETS=hotmirror", f"INSTALL_PATH={installed}", "kselftest-install")
-    settle = [f"echo {value} >{path}" for path, value in session.GUEST_SETTINGS]
-    run = [*settle, f"cd {installed.name}", "./run_kselftest.sh -c hotmirror"]
-    said, _ = script("vm", "--module", "--kernel", TREE.parent / "kernel", "--payload", installed, "--timeout", "1800", "--",
-                     "sh", "-c", "; ".join(run))
-    ended = re.findall(r"^(ok|not ok) \d+ selftests: hotmirror: (\w+)(.*)$", said, re.M)
-    equal(set(programs()), {name for _, name, _ in ended}, "programs that ended")
-    equal([], [(name, why) for word, name, why in ended if word != "ok"], "programs that failed")
