@@ -2,6 +2,7 @@
 """Build the module and the test collections against a kernel, cached by content."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from . import cache, host, kernel_build, vm
@@ -15,6 +16,7 @@ UAPI = ("test_hotmirror_uapi.h", "test_hotmirror_gate_uapi.h",
         "test_hotmirror_hmm_uapi.h", "test_hotmirror_dmirror_uapi.h")
 ARENA = f"arena={vm.ARENA_MB}M@{vm.ARENA_AT_MB}M"
 MODULE_PARAMETERS = f"{ARENA} sabotage=1"
+BUILT_IN = "TEST_HOTMIRROR"    # its option, in a tree that scripts/in-tree made
 PRODUCT = re.compile(r"(\.(o|a|ko|mod|mod\.c|order|symvers|pyc)|~)$")
 
 
@@ -77,3 +79,19 @@ def module(kernel, directory=DRIVER, name=MODULE, options=()):
 
     key = cache.digest(kernel.identity, name, *options, snapshot.key())
     return cache.entry("module", key, make) / "driver" / name
+
+
+def is_built_in(kernel, name=MODULE):
+    """Has the kernel the module in itself? Then its parameters go on the kernel's command line."""
+    return name == MODULE and kernel.config.get(BUILT_IN) == "y"
+
+
+def boot_parameters(parameters):
+    return " ".join(f"{MODULE.removesuffix('.ko')}.{text}" for text in parameters.split())
+
+
+def with_parameters(kernel, settings, parameters=MODULE_PARAMETERS):
+    """Settings of a guest: the parameters of a module that is built in are the kernel's."""
+    if not is_built_in(kernel):
+        return settings
+    return replace(settings, append=f"{settings.append} {boot_parameters(parameters)}".strip())

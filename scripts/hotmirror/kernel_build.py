@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import cache, host, kernels
@@ -54,10 +54,11 @@ class Job:
     flavour: str
     jobs: int
     directory: Path = None
+    more: dict = field(default_factory=dict)   # {option: value} that are needed, too
 
     def __post_init__(self):
         self.tree = source_tree(self.tree)
-        key = cache.digest("kbuild 1", str(self.tree), self.flavour)
+        key = cache.digest("kbuild 1", str(self.tree), self.flavour, *sorted(map(str, self.more.items())))
         self.directory = self.directory or place() / f"kernel-{self.flavour}-{key}"
 
 
@@ -88,10 +89,10 @@ def source_tree(path):
     return path
 
 
-def options(flavour):
+def options(job):
     """({option: value} that are needed, the same of those that are only wanted)."""
     needed, wanted = {}, {}
-    for name in ("base", flavour):
+    for name in ("base", job.flavour):
         into = needed
         for line in (PARTS / f"{name}.config").read_text(encoding="utf-8").splitlines():
             if line.startswith("# wanted"):
@@ -99,7 +100,7 @@ def options(flavour):
             match = OPTION.match(line)
             if match:
                 into[match.group(1)] = match.group(2)
-    return needed, wanted
+    return {**needed, **job.more}, wanted
 
 
 def tree_state(tree):
@@ -135,7 +136,7 @@ def first_error(lines):
 
 def configure(job):
     """allnoconfig and our options; what the tree does not take is said, or a Stop."""
-    needed, wanted = options(job.flavour)
+    needed, wanted = options(job)
     asked = "".join(f"{name}={value}\n" for name, value in {**wanted, **needed}.items())
     fragment = job.directory / "hotmirror.config"
     before = job.directory / ".config"
@@ -210,7 +211,7 @@ def build(job):
     cache.need_space(6 if job.flavour in ("full", "debug") else 3, f"a {job.flavour} kernel")
     host.install_missing({**NEEDED, **({"pahole": "dwarves"} if job.flavour == "full" else {})})
     with _directory(job):
-        needed, wanted = options(job.flavour)
+        needed, wanted = options(job)
         state = json.dumps([tree_state(job.tree), compiler(), needed, wanted])
         kept = job.directory / STATE
         if kept.exists() and kept.read_text() == state:

@@ -57,7 +57,8 @@ def run(tests, programs, module, parameters, environment, on_record):
         base.chmod(0o755)
         shutil.copytree(tests.installed, base / "selftests" / tests.name)
         shutil.copytree(tests.framework, base / "selftests/kselftest")
-        shutil.copy2(module, base / module.name)
+        if module:
+            shutil.copy2(module, base / module.name)
         plan = base / "plan"
         plan.write_text(make_plan(tests, programs, module, parameters, scratch, environment,
                                   settle=False))

@@ -11,7 +11,7 @@ import time
 from . import build, initramfs, kmsg, running, verdict, vm
 from .judge import Judge
 from .report import Report, write_files
-from .say import say
+from .say import Stop, say
 
 ALLOWED = "kmsg-allowed"       # optional file of a collection
 HUNG_TASK_SECONDS = 30
@@ -38,15 +38,17 @@ GUEST_SETTINGS = (("/proc/sys/kernel/hung_task_timeout_secs", HUNG_TASK_SECONDS)
 
 
 def make_plan(tests, programs, module, parameters, base, environment=(), settle=True):
-    """The agent's steps. base: where the payload is (/payload in the guest)."""
+    """The agent's steps. base: where the payload is (/payload in the guest). module: None if it is built in."""
     plan = [("write", path, value) for path, value in GUEST_SETTINGS if settle]
     plan += [("env", *text.partition("=")[::2]) for text in environment]
-    plan.append(("load", f"{base}/{module.name}", parameters))
+    if module:
+        plan.append(("load", f"{base}/{module.name}", parameters))
     where = f"{base}/selftests/{tests.name}"
     for program in programs:
         plan.append(("run", program.name, where, program.timeout, f"./{program.name}",
                      *program.arguments))
-    plan.append(("unload", module.name.removesuffix(".ko")))
+    if module:
+        plan.append(("unload", module.name.removesuffix(".ko")))
     return "".join(initramfs.plan_line(*step) for step in plan)
 
 
@@ -61,13 +63,14 @@ def commit():
 
 def facts_of(kernel, settings, programs, module, parameters, given):
     config = json.dumps(kernel.config, sort_keys=True).encode()
+    file = module or kernel.image
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": sys.argv, "commit": commit(), "accel": None,
         "kernel": {"name": kernel.name, "release": kernel.release, "image": str(kernel.image),
                    "config_sha256": hashlib.sha256(config).hexdigest()},
-        "module": {"file": module.name, "parameters": parameters,
-                   "sha256": hashlib.sha256(module.read_bytes()).hexdigest()},
+        "module": {"file": module.name if module else "built in", "parameters": parameters,
+                   "sha256": file and hashlib.sha256(file.read_bytes()).hexdigest()},
         "guest": None if kernel.running else {
             "tree": kernel.debian.key(), "cpus": settings.cpus, "mem_mb": settings.mem_mb,
             "append": settings.append},
@@ -79,13 +82,29 @@ def facts_of(kernel, settings, programs, module, parameters, given):
     }
 
 
-def run(kernel, settings, tests, programs, given, out):
-    """Build the module, run, judge, write OUT; the exit status."""
-    driver = given.driver.resolve()
-    module = build.module(kernel, driver, driver_name(driver))
-    parameters = given.parameters
+def device(kernel, given):
+    """(the module's file or None if the kernel has it built in, its parameters)"""
+    driver, parameters = given.driver.resolve(), given.parameters
     if parameters is None:
         parameters = "" if kernel.running else build.MODULE_PARAMETERS
+    name = driver_name(driver)
+    if not build.is_built_in(kernel, name):
+        return build.module(kernel, driver, name), parameters
+    say(f"{kernel.release} has {name.removesuffix('.ko')} built in: nothing is loaded")
+    if driver != build.DRIVER:
+        raise Stop(f"--driver {driver}: the kernel has {name.removesuffix('.ko')} built in",
+                   f"use one with CONFIG_{build.BUILT_IN}=m or without it")
+    if kernel.running and given.parameters:
+        raise Stop(f"--parameters {given.parameters}: the module is built in", "put them on this machine's command line: "
+                   + build.boot_parameters(given.parameters))
+    return None, parameters
+
+
+def run(kernel, settings, tests, programs, given, out):
+    """Build the module, run, judge, write OUT; the exit status."""
+    module, parameters = device(kernel, given)
+    if not module:
+        settings = build.with_parameters(kernel, settings, parameters)
     facts = facts_of(kernel, settings, programs, module, parameters, given)
     rules = given.collection / ALLOWED
     report = Report(out, programs)
@@ -109,7 +128,7 @@ def run(kernel, settings, tests, programs, given, out):
 
 def _run_guest(kernel, settings, tests, programs, module, parameters, given, out, judge):
     plan = make_plan(tests, programs, module, parameters, "/payload", given.env)
-    payload = initramfs.payload(plan, {module.name: module,
+    payload = initramfs.payload(plan, {**({module.name: module} if module else {}),
                                        f"selftests/{tests.name}": tests.installed,
                                        "selftests/kselftest": tests.framework})
     return vm.boot(kernel, settings, payload, out / "console.log", judge.take,

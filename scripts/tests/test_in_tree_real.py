@@ -5,6 +5,7 @@ The cases are steps: each needs those before it.
 """
 
 import fnmatch
+import json
 import os
 import re
 import shutil
@@ -209,3 +210,35 @@ def from_the_selftests_in_place():
     """make -C tools/testing/selftests ..."""
     selftests("selftests", TREE / COLLECTION)
     equal("", git("status", "--porcelain", "--ignored", in_tree.TESTS), "what is left")
+
+
+# ---- as a part of the kernel ----
+
+# Of each kind of memory, of unplug, of what a module that is built in cannot do, and of the parameters.
+SOME = ("hotmirror_abi:* hotmirror_plug:* hotmirror_mirror:* hotmirror_dax:* hotmirror_migrate:* hotmirror_life:* "
+        "hotmirror_drain:* hotmirror_sabotage:*")
+
+
+def script(name, *words):
+    """(stdout, exit status) of one of our scripts."""
+    done = subprocess.run([SCRIPTS / name, *map(str, words)], check=False, text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL)
+    check(done.returncode in (0, 1), f"scripts/{name}: {done.stderr[-2000:]}")
+    return done.stdout, done.returncode
+
+
+@case
+def kernel_with_it_built_in_passes():
+    """It links, boots and has the device with its parameters; nothing is loaded."""
+    make("mrproper")
+    kernel, out = TREE.parent / "kernel", TREE.parent / "out"
+    script("kbuild", TREE, "--set", "TEST_HOTMIRROR=y", "--out", kernel)
+    equal([], list(kernel.rglob("test_hotmirror.ko")), "modules")
+    script("kselftest", "--kernel", kernel, "--out", out, "--tests", SOME)
+    summary = json.loads((out / "summary.json").read_text())
+    equal(("pass", "built in"), (summary["verdict"], json.loads((out / "what-was-run.json").read_text())["module"]["file"]),
+          f"verdict and module ({summary['cause']})")
+    skipped = [test["detail"] for test in summary["tests"] if test["status"] == "skip"]
+    equal([], [why for why in skipped if re.search("arena|sabotage|/dev/hotmirror", why)], "reasons to skip")
+    log = (out / "kernel.log").read_text()
+    check(re.search(r"test_hotmirror: abi \d+, arena of 576 MiB, sabotage allowed", log), "the line of its init is not in the log")

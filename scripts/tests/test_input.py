@@ -121,6 +121,18 @@ def kernel_without_zone_device():
 
 
 @case
+def driver_beside_one_that_is_built_in():
+    """The kernel's own would be tested, not the one that was named."""
+    with scratch() as path:
+        for name in ("kernel", "driver"):
+            (path / name).mkdir()
+        (path / "driver/Kbuild").write_text("obj-m := test_hotmirror.o\n")
+        kernel = kernel_tree(path / "kernel", GOOD_CONFIG + "CONFIG_TEST_HOTMIRROR=y\n")
+        refused(kselftest("--collection", str(HERE / "endings"), "--driver", str(path / "driver"), "--kernel", kernel),
+                "the kernel has test_hotmirror built in", "CONFIG_TEST_HOTMIRROR=m")
+
+
+@case
 def kernel_of_a_version_that_is_not_packaged():
     refused(kselftest("--kernel", "6.2"), "KERNEL=6.2: .* no kernel of that name", "trixie, bookworm")
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from pathlib import Path
 
 from tap import SCRIPTS, case, check, equal
 from test_cache import cache_in
@@ -102,6 +103,18 @@ def option_that_the_tree_lacks():
         done = run("kbuild", path / "src", "--out", path / "out")
         equal(0, done.returncode, done.stderr)
         check("not in this tree: CONFIG_SECRETMEM=y" in done.stderr, done.stderr)
+
+
+@case
+def option_that_is_asked_for():
+    """It gets a build directory of its own, and is needed."""
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src", lacks="CONFIG_NEVER=y")
+        refused(run("kbuild", path / "src", "--set", "LOTS"), "--set LOTS is not NAME=VALUE", "TEST_HOTMIRROR=y")
+        failed(run("kbuild", path / "src", "--set", "NEVER=y"), "cannot provide CONFIG_NEVER=y")
+        plain, more = (run("kbuild", path / "src", *given).stdout for given in ((), ("--set", "TEST_HOTMIRROR=y")))
+        check(plain and more and Path(plain).name != Path(more).name, f"{plain} and {more}")
 
 
 @case

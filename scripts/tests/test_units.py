@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tap import Skip, case, check, equal
 
-from hotmirror import cache, collection, cpio, kmsg, ktap, report, stream, test_hmm, vm, verdict
+from hotmirror import build, cache, collection, cpio, kernels, kmsg, ktap, report, session, stream, test_hmm, vm, verdict
 from hotmirror.collection import Program
 from hotmirror.judge import Judge
 from hotmirror.say import Stop
@@ -271,6 +271,22 @@ def failed_build_leaves_nothing_in_the_cache():
                 del os.environ["XDG_CACHE_HOME"]
             else:
                 os.environ["XDG_CACHE_HOME"] = saved
+
+
+@case
+def module_that_is_built_in_is_not_loaded():
+    """Its parameters are the kernel's, and the plan has neither load nor unload."""
+    kernel = kernels.Kernel("tree", "7.3")
+    tests = collection.Collection("hotmirror", Path("/i"), Path("/f"), [PROG])
+    loaded = session.make_plan(tests, [PROG], Path("/m/test_hotmirror.ko"), "arena=1", "/payload")
+    equal(["load", "run", "unload"], [line.split()[0] for line in loaded.splitlines() if not line.startswith("write")], "plan")
+    equal("quiet", build.with_parameters(kernel, vm.Settings(append="quiet")).append, "parameters of one that is not")
+    kernel.config["TEST_HOTMIRROR"] = "m"
+    check(not build.is_built_in(kernel), "a module is taken for built in")
+    kernel.config["TEST_HOTMIRROR"] = "y"
+    equal("quiet test_hotmirror.arena=1M@2M test_hotmirror.sabotage=1",
+          build.with_parameters(kernel, vm.Settings(append="quiet"), "arena=1M@2M sabotage=1").append, "parameters")
+    check("load" not in session.make_plan(tests, [PROG], None, "", "/payload").split(), "it is loaded, or unloaded")
 
 
 @case
