@@ -68,7 +68,7 @@ struct hm_rig {
 };
 
 /* A hang is reported by us, with stacks, before the harness kills the test. */
-#define HM_WATCHDOG_MS	((TEST_TIMEOUT_DEFAULT - 5) * 1000)
+#define HM_WATCHDOG_MS	((TEST_TIMEOUT_DEFAULT - 5) * 1000 * hm_slowness())
 
 /* Open the control file. */
 static inline void rig_begin(struct __test_metadata *_metadata, const void *variant,
@@ -208,10 +208,19 @@ static inline int rig_settle(struct hm_rig *rig)
 	return ret;
 }
 
+/* The harness has limits for a usual kernel. */
+static inline void give_time(void)
+{
+	for (struct __fixture_metadata *f = __fixture_list; f; f = f->next)
+		for (struct __test_metadata *t = f->tests; t; t = t->next)
+			t->timeout *= hm_slowness();
+}
+
 #define HM_TEST_MAIN							\
 int main(int argc, char **argv)						\
 {									\
 	need_module(argc, argv);					\
+	give_time();							\
 	return test_harness_run(argc, argv);				\
 }
 

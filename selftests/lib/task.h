@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+/* How many times as long as usual a test may take: debug kernels (lockdep, KASAN) do. */
+int hm_slowness(void);
 /* Milliseconds of CLOCK_MONOTONIC at which a wait of @limit_ms ends. */
 long long hm_deadline(int limit_ms);
 /* Milliseconds left, never negative: fit for poll(). */
