@@ -204,6 +204,8 @@ TEST_F(bad, page_ends_it_there)
 	must_err(variant->error, hm_access(self->fd, HOTMIRROR_PREFETCH, self->mem, NULL,
 					   self->length, &out));
 	EXPECT_EQ(variant->at * self->page, out.done);
+	/* It is HMM that says so. */
+	EXPECT_EQ(0, out.faults);
 	must(hm_entries(self->fd, self->mem, self->length, entry));
 	for (int i = 0; i < PAGES; i++) {
 		EXPECT_EQ(i < variant->at, !!(entry[i] & HOTMIRROR_SNAP_DEVICE))
