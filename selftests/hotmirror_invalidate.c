@@ -108,6 +108,13 @@ TEST_F(invalidate, dontneed_leaves_zeroes)
 	expect_zero(self->buf, self->length);
 }
 
+/* Clean from here on: a write that the device made before is told before, or never. */
+TEST_F(invalidate, madv_free_takes_the_entries)
+{
+	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_FREE));
+	EXPECT_EQ(0, entries(_metadata, self));
+}
+
 TEST_F(invalidate, mprotect_read_takes_the_right_to_write)
 {
 	ASSERT_EQ(0, mprotect(self->mem, self->length, PROT_READ));
