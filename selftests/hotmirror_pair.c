@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 
 #include "hm_test.h"
+#include "lib/gate.h"
 #include "lib/group.h"
 
 #define PAGES	16
@@ -413,6 +414,40 @@ TEST_F(pair, memcg_charge_is_unchanged_by_a_round_trip)
 	ASSERT_EQ(0, munmap(mem, BOOK_PAGES * self->page));
 	EXPECT_GT(BOOK_SLACK, llabs(charged(self) - before))
 		TH_LOG("%lld pages charged before all, then %lld", before, charged(self));
+}
+
+static long all_to_first(void *arg)
+{
+	data *self = arg;
+	__u64 moved;
+	int ret = hm_to_dev(self->devices[0].fd, self->mem, self->length, &moved);
+
+	return ret ?: moved == PAGES ? 0 : -EAGAIN;
+}
+
+/* Where there is no page none is unmapped: the notifier of migrate_vma_pages() is the last. */
+TEST_F(pair, zero_page_of_another_goes_when_a_page_comes)
+{
+	__u32 entry[PAGES];
+	struct hm_async migration;
+	long ret;
+	int gate;
+
+	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_DONTNEED));
+	gate = must(hm_gate_open(self->devices[0].fd, HOTMIRROR_GATE_MIGRATE_COLLECTED, 0));
+	must(hm_gate_arm_tid(gate, 0));
+	must(hm_async_start(&migration, all_to_first, self));
+	must(hm_gate_wait(gate, HM_LIMIT_MS));
+	must(hm_prefetch(self->devices[1].fd, self->mem, self->length, false));
+	must(hm_gate_release(gate));
+	must(hm_async_join(&migration, HM_LIMIT_MS, &ret));
+	EXPECT_EQ(0, ret);
+	must(hm_entries(self->devices[1].fd, self->mem, self->length, entry));
+	for (int i = 0; i < PAGES; i++) {
+		EXPECT_EQ(0, entry[i] & HOTMIRROR_SNAP_DEVICE)
+			TH_LOG("page %d: %#x", i, entry[i]);
+	}
+	close(gate);
 }
 
 HM_TEST_MAIN
