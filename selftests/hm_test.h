@@ -208,19 +208,10 @@ static inline int rig_settle(struct hm_rig *rig)
 	return ret;
 }
 
-/* The harness has limits for a usual kernel. */
-static inline void give_time(void)
-{
-	for (struct __fixture_metadata *f = __fixture_list; f; f = f->next)
-		for (struct __test_metadata *t = f->tests; t; t = t->next)
-			t->timeout *= hm_slowness();
-}
-
 #define HM_TEST_MAIN							\
 int main(int argc, char **argv)						\
 {									\
 	need_module(argc, argv);					\
-	give_time();							\
 	return test_harness_run(argc, argv);				\
 }
 

@@ -199,11 +199,17 @@ def bad_ends_are_told_before_the_search():
         equal(last, git(path, "rev-parse", "HEAD"), "what is checked out afterwards")
 
 
+def started(path, sources, tests="x"):
+    """The hashes of a repository in which a bisection was started that tried neither end."""
+    hashes = repository(path, sources)
+    equal(0, run("bisect", "start", "--trust", "--tests", tests, hashes[0], hashes[-1], cwd=path).returncode, "start")
+    return hashes
+
+
 @case
 def fourth_commit_in_a_row_ends_it():
     with scratch() as path:
-        hashes = repository(path, [GOOD_C, *[BAD_C] * 8, GOOD_C])
-        equal(0, run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path).returncode, "start")
+        started(path, [GOOD_C, *[BAD_C] * 8, GOOD_C])
         done = run("bisect", "run", cwd=path)
         equal(2, done.returncode, done.stderr)
         check("4 commits in a row cannot be judged" in done.stderr, done.stderr)
@@ -218,8 +224,7 @@ def fourth_commit_in_a_row_ends_it():
 @case
 def judge_that_changed_decides_nothing():
     with scratch() as path:
-        hashes = repository(path, [GOOD_C] * 3)
-        run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path)
+        started(path, [GOOD_C] * 3)
         (path / ".git/hotmirror-bisect/judge/selftests/settings").write_text("timeout=1\n")
         done = run("bisect", cwd=path)
         equal(bisect.ABORT, done.returncode, done.stderr)
@@ -230,8 +235,7 @@ def judge_that_changed_decides_nothing():
 def judge_that_is_broken_blames_no_commit():
     """Nor does one that is called wrongly: git takes every status up to 127 for bad, but 125."""
     with scratch() as path:
-        hashes = repository(path, [GOOD_C] * 3)
-        run("bisect", "start", "--trust", "--tests", "x", hashes[0], hashes[-1], cwd=path)
+        started(path, [GOOD_C] * 3)
         for words in (("--no-such-option",), ("no_such_command",), ("step", "--frobnicate")):
             done = run("bisect", *words, cwd=path)
             equal(bisect.ABORT, done.returncode, f"{words}: {done.stderr}")
@@ -245,8 +249,7 @@ def judge_that_is_broken_blames_no_commit():
 def module_that_does_not_build_is_no_verdict():
     """On a real kernel: the step is skipped and its reason has the compiler's first error; nothing boots."""
     with scratch() as path:
-        hashes = repository(path, [GOOD_C] * 2)
-        run("bisect", "start", "--trust", "--tests", "one:*", *hashes, cwd=path)
+        hashes = started(path, [GOOD_C] * 2, "one:*")
         bisection = bisect.Bisection(path)
         judge = bisection.place / "judge"
         # One test is enough: it never runs. So is one file of the module.
