@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Configure and build a kernel tree: one build directory for each tree and flavour.
 
-A build directory is kept, and built in again: only what changed is compiled. ccache brings
-back objects of other trees and of earlier commits.
+A build directory is kept, and built in again: only what changed is compiled. ccache brings back
+objects of earlier commits of the same tree. To it a tree at another path is another one: the
+paths are in what the compiler is given.
 """
 
 import contextlib
@@ -90,17 +91,17 @@ def source_tree(path):
 
 
 def options(job):
-    """({option: value} that are needed, the same of those that are only wanted)."""
-    needed, wanted = {}, {}
+    """{option: value} of those that are needed, only wanted, and set without a look at what comes of it."""
+    needed, wanted, older = {}, {}, {}
+    sections = {"# wanted": wanted, "# older": older}
     for name in ("base", job.flavour):
         into = needed
         for line in (PARTS / f"{name}.config").read_text(encoding="utf-8").splitlines():
-            if line.startswith("# wanted"):
-                into = wanted
+            into = sections.get(line, into)
             match = OPTION.match(line)
             if match:
                 into[match.group(1)] = match.group(2)
-    return {**needed, **job.more}, wanted
+    return {**needed, **job.more}, wanted, older
 
 
 def tree_state(tree):
@@ -136,8 +137,8 @@ def first_error(lines):
 
 def configure(job):
     """allnoconfig and our options; what the tree does not take is said, or a Stop."""
-    needed, wanted = options(job)
-    asked = "".join(f"{name}={value}\n" for name, value in {**wanted, **needed}.items())
+    needed, wanted, older = options(job)
+    asked = "".join(f"{name}={value}\n" for name, value in {**older, **wanted, **needed}.items())
     fragment = job.directory / "hotmirror.config"
     before = job.directory / ".config"
     if fragment.exists() and fragment.read_text() == asked and before.exists():
@@ -203,21 +204,28 @@ def _directory(job):
         yield
 
 
-def build(job):
+def forget(job):
+    """What is built there is not what its tree says: no finished kernel."""
+    (job.directory / STATE).unlink(missing_ok=True)
+
+
+def build(job, only_configure=False):
     """Bring the build directory up to date; (steps, the wanted options that the tree lacks).
 
     None instead of steps: nothing had changed since the last build.
     """
-    cache.need_space(6 if job.flavour in ("full", "debug") else 3, f"a {job.flavour} kernel")
+    if not only_configure:
+        cache.need_space(6 if job.flavour in ("full", "debug") else 3, f"a {job.flavour} kernel")
     host.install_missing({**NEEDED, **({"pahole": "dwarves"} if job.flavour == "full" else {})})
     with _directory(job):
-        needed, wanted = options(job)
-        state = json.dumps([tree_state(job.tree), compiler(), needed, wanted])
+        state = json.dumps([tree_state(job.tree), compiler(), *options(job)])
         kept = job.directory / STATE
         if kept.exists() and kept.read_text() == state:
             return None, []
-        kept.unlink(missing_ok=True)
+        forget(job)
         missing = configure(job)
+        if only_configure:
+            return 0, missing
         release = host.run(make_command(job, "-s", "kernelrelease"), "asking for the release").split()[-1]
         say(f"building {release} ({job.flavour}, {job.jobs} jobs) in {job.directory}")
         steps = compile_all(job)

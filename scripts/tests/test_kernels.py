@@ -141,6 +141,23 @@ def only_what_changed_is_built():
 
 
 @case
+def configuration_alone():
+    """Nothing is compiled, a build that is up to date stays so, and nobody misses an older name."""
+    with scratch() as path:
+        (path / "src").mkdir()
+        tree(path / "src", lacks="CONFIG_PROC_SYSCTL=y", source=BAD_C)
+        configure = ("kbuild", path / "src", "--out", path / "out", "--configure")
+        done = run(*configure)
+        equal((0, f"{path / 'out'}\n"), (done.returncode, done.stdout), f"status and stdout ({done.stderr})")
+        check((path / "out/.config").exists() and not (path / "out/vmlinux").exists(), "more or less than configured")
+        check("not in this tree" not in done.stderr, done.stderr)
+        (path / "src/mm/code.c").write_text(GOOD_C)
+        for arguments, said in (configure[:-1], "1 objects"), (configure, "up to date"), (configure[:-1], "up to date"):
+            check(said in run(*arguments).stderr, f"{arguments[1:]} does not say {said!r}")
+        failed(run(*configure, "--set", "PROC_SYSCTL=y"), "cannot provide CONFIG_PROC_SYSCTL=y")
+
+
+@case
 def directories_have_a_place():
     """Of their own, if one is named; a build that failed is not taken for a kernel, nor one without its source."""
     with scratch() as path:
