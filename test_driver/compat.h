@@ -8,6 +8,7 @@
 #define _HOTMIRROR_COMPAT_H
 
 #include <linux/hmm.h>
+#include <linux/memcontrol.h>
 #include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -43,14 +44,26 @@ static inline void zone_device_folio_init(struct folio *folio,
 #define HOTMIRROR_FOLIO_FREE(fn)	.page_free = fn##_page
 #endif
 
+/* 6.17: no more pfn_t. A special PTE, of whatever pfn. */
+#ifdef HAVE_PFN_T
+#include <linux/pfn_t.h>
+#endif
+
+static inline vm_fault_t hotmirror_insert_pfn(struct vm_fault *vmf, unsigned long pfn)
+{
+#ifdef HAVE_PFN_T
+	return vmf_insert_mixed(vmf->vma, vmf->address, __pfn_to_pfn_t(pfn, PFN_DEV));
+#else
+	return vmf_insert_mixed(vmf->vma, vmf->address, pfn);
+#endif
+}
+
 /*
  * 6.15: dax pages are mapped with a reference and a mapcount. Before, a devmap PTE
  * holds neither; a writable shared VMA without ->page_mkwrite gets a writable PTE
  * at once, so @write needs no further step there.
  */
 #ifndef HAVE_INSERT_PAGE_MKWRITE
-#include <linux/pfn_t.h>
-
 static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
 						 struct page *page, bool write)
 {
@@ -62,14 +75,17 @@ static inline vm_fault_t vmf_insert_page_mkwrite(struct vm_fault *vmf,
 
 /* 6.15: the same for PMDs. */
 #ifndef HAVE_INSERT_FOLIO_PMD
-#include <linux/pfn_t.h>
-
 static inline vm_fault_t vmf_insert_folio_pmd(struct vm_fault *vmf,
 					      struct folio *folio, bool write)
 {
 	return vmf_insert_pfn_pmd(vmf, __pfn_to_pfn_t(folio_pfn(folio),
 						      PFN_DEV | PFN_MAP), write);
 }
+#endif
+
+/* 6.12: whether a folio has a charge. */
+#ifndef HAVE_MEMCG_CHARGED
+#define folio_memcg_charged(folio) (!!folio_memcg(folio))
 #endif
 
 /* PMD-mapped instances need memory that can be plugged in PMDs. */

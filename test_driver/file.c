@@ -119,6 +119,7 @@ int hotmirror_file_open(struct inode *inode, struct file *filp)
 	mmgrab(file->mm);
 	if (inst->kind == HOTMIRROR_DAX)
 		hotmirror_dax_open(inst->inode, filp);
+	file->mapping = filp->f_mapping;
 	filp->private_data = file;
 	hotmirror_count(HOTMIRROR_FILES, 1);
 	return 0;
@@ -149,9 +150,8 @@ static int hotmirror_file_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	struct hotmirror_file *file = filp->private_data;
 
-	if (file->inst->kind != HOTMIRROR_DAX)
-		return -ENODEV;
-	return hotmirror_dax_mmap(filp, vma);
+	return file->inst->kind == HOTMIRROR_DAX ? hotmirror_dax_mmap(filp, vma) :
+						   hotmirror_doorbell_mmap(filp, vma);
 }
 
 /* EPOLLPRI: an unplug was asked for; EPOLLHUP: the instance is gone. */

@@ -96,6 +96,7 @@ struct hotmirror_instance {
 	struct resource *res;		/* private */
 	u64 arena_offset;		/* coherent, dax */
 	struct inode *inode;		/* dax: the shared one */
+	struct page *doorbell;		/* private, coherent: see doorbell.c */
 	unsigned long first_pfn;
 	unsigned long nr_pages;
 	spinlock_t mem_lock;		/* what follows; taken in interrupts */
@@ -129,6 +130,7 @@ struct hotmirror_file {
 	struct hotmirror_instance *inst;
 	struct mm_struct *mm;		/* mmgrab()bed, never mmget() */
 	struct list_head node;		/* in hotmirror_instance.files */
+	struct address_space *mapping;	/* of the mappings made by this file */
 
 	struct mutex lock;		/* the driver lock */
 	struct xarray leaves;
@@ -410,6 +412,12 @@ vm_fault_t hotmirror_dax_fault(struct hotmirror_instance *inst,
 int hotmirror_dax_mmap(struct file *filp, struct vm_area_struct *vma);
 void hotmirror_dax_unmap(struct hotmirror_instance *inst);
 bool hotmirror_dax_freeze(struct hotmirror_instance *inst);
+
+/* doorbell.c */
+int hotmirror_doorbell_plug(struct hotmirror_instance *inst);
+void hotmirror_doorbell_free(struct hotmirror_instance *inst);
+int hotmirror_doorbell_mmap(struct file *filp, struct vm_area_struct *vma);
+void hotmirror_doorbell_unmap(struct hotmirror_file *file);
 
 /* mixed.c */
 int hotmirror_mixed_open(struct hotmirror_control *control, struct file *filp);

@@ -87,6 +87,7 @@ static void hotmirror_release(struct device *dev)
 		container_of(dev, struct hotmirror_instance, dev);
 
 	hotmirror_dax_free(inst);
+	hotmirror_doorbell_free(inst);
 	hotmirror_devmem_free(inst);
 	ida_free(&hotmirror_ids, inst->id);
 	mutex_lock(&hotmirror_all_lock);
@@ -189,8 +190,8 @@ struct hotmirror_instance *hotmirror_plug(struct hotmirror_plug *plug,
 		     dev_set_name(&inst->dev, "hotmirror%u", inst->id);
 	if (ret)
 		goto put;
-	if (inst->kind == HOTMIRROR_DAX)
-		ret = hotmirror_dax_plug(inst);
+	ret = inst->kind == HOTMIRROR_DAX ? hotmirror_dax_plug(inst) :
+					    hotmirror_doorbell_plug(inst);
 	if (!ret)
 		ret = hotmirror_devmem_plug(inst);
 	if (ret)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * test_hotmirror: a device that mirrors its opener's address space through HMM,
- * owns device memory and can be unplugged step by step.
+ * test_hotmirror: a device that mirrors its opener's address space through HMM, owns device
+ * memory and can be unplugged step by step.
  *
  * These kinds of file take these ioctls:
  *
@@ -12,35 +12,36 @@
  *                               and poll()
  *   gate      of GATE_OPEN, _CORE: GATE_ARM GATE_RELEASE GATE_STATUS, poll()
  *
- * Every argument is a struct whose first member is its size as the caller knows
- * it. A shorter struct than the first published one gives EINVAL, a longer one
- * whose tail is not zero gives E2BIG, an unknown flag or a non-zero reserved
- * member gives EINVAL, an unknown ioctl (or one of the other kind of file) gives
- * ENOTTY. Outputs are written back on failure, too, so that "how far did it get"
- * is always answered. Addresses and lengths are bytes, times are nanoseconds of
+ * Every argument is a struct whose first member is its size as the caller knows it. A shorter
+ * struct than the first published one gives EINVAL, a longer one whose tail is not zero gives
+ * E2BIG, an unknown flag or a non-zero reserved member gives EINVAL, an unknown ioctl (or one of
+ * the other kind of file) gives ENOTTY. Outputs are written back on failure, too, so that "how
+ * far did it get" is always answered. Addresses and lengths are bytes, times are nanoseconds of
  * CLOCK_MONOTONIC.
  *
- * An instance belongs to the control file that plugged it and is unplugged when
- * that file is closed. An instance file mirrors the mm of the process that opened
- * it: addresses are the opener's, buffers are the caller's. Its ioctls can be
- * submitted through io_uring as well: see struct hotmirror_uring.
+ * An instance belongs to the control file that plugged it and is unplugged when that file is
+ * closed. An instance file mirrors the mm of the process that opened it: addresses are the
+ * opener's, buffers are the caller's. Its ioctls can be submitted through io_uring as well: see
+ * struct hotmirror_uring.
  *
- * mmap() of a dax instance follows device-dax: MAP_SHARED only, address, length and
- * offset multiples of its align (EINVAL), ENXIO once unplug was asked for, SIGBUS for
- * what lies behind the end of the memory. It cannot be split or moved to where it
- * would not be aligned (EINVAL, SIGBUS), nor grow (EFAULT). The other kinds answer
- * ENODEV.
+ * mmap() of a dax instance follows device-dax: MAP_SHARED only, address, length and offset
+ * multiples of its align (EINVAL), ENXIO once unplug was asked for, SIGBUS for what lies behind
+ * the end of the memory. It cannot be split or moved to where it would not be aligned (EINVAL,
+ * SIGBUS), nor grow (EFAULT).
  *
- * mmap() of the control file maps the arena, MAP_SHARED, the offset being that in
- * the arena; EINVAL behind its end, ENODEV without HOTMIRROR_HAS_DAX. What each
- * multiple of hotmirror_query.plug_align shows is decided by mmap() and then stays
- * so for this mapping and its copies, whatever is plugged or unplugged later:
+ * mmap() of another kind maps its doorbell: one zeroed page at offset 0, MAP_SHARED only (EINVAL),
+ * the same for all. It is a bare pfn (vmf_insert_mixed()), which no device can have: EFAULT. ENXIO
+ * and SIGBUS as above; from the invalidated state on SIGBUS for any access.
  *
- *   a live dax instance of this control file: its memory, until it is unplugged,
- *	then SIGBUS for ever. One that is mapped in PMDs gives SIGBUS where address
- *	and offset are not both aligned to that.
- *   nobody's: ordinary zeroed memory, which belongs to the control file: all its
- *	mappings share it, and the last close frees it.
+ * mmap() of the control file maps the arena, MAP_SHARED, the offset being that in the arena;
+ * EINVAL behind its end, ENODEV without HOTMIRROR_HAS_DAX. What each multiple of
+ * hotmirror_query.plug_align shows is decided by mmap() and then stays so for this mapping and
+ * its copies, whatever is plugged or unplugged later:
+ *
+ *   a live dax instance of this control file: its memory, until it is unplugged, then SIGBUS for
+ *	ever. One in PMDs gives SIGBUS where address and offset are not both aligned to that.
+ *   nobody's: ordinary zeroed memory, which belongs to the control file: all its mappings share
+ *	it, and the last close frees it.
  *   anything else (another control file's, coherent, being unplugged): SIGBUS.
  *
  * poll() reports EPOLLPRI from the moment unplug is asked for, EPOLLHUP when it is gone.
@@ -183,8 +184,8 @@ struct hotmirror_plug {
  * @state: out: state when the call returns
  * @reserved: must be 0
  *
- * The steps run in a workqueue; giving up the wait does not stop them. A target
- * that is already behind the instance is a success.
+ * The steps run in a workqueue; giving up the wait does not stop them. A target that is already
+ * behind the instance is a success.
  *
  * Private and coherent pages are brought home to system memory; the drain tries again
  * for those that somebody holds or that there is no memory for. LOST, given in any
@@ -225,9 +226,8 @@ struct hotmirror_unplug {
  * @arena_offset: out: where in the arena the memory lies (coherent, dax)
  * @pages: out: pages of device memory
  * @pages_used: out: private, coherent: pages that back somebody's memory
- * @pages_held: out: pages that the drain waits for: in use (private, coherent)
- *	or with references beside the driver's own (dax); counted from the
- *	invalidated state on, 0 before
+ * @pages_held: out: pages that the drain waits for: in use (private, coherent) or with references
+ *	beside the driver's own (dax); counted from the invalidated state on, 0 before
  * @when_ns: out: time each state was entered, 0 if it was not; [LIVE] is the plug
  * @disabling_ns: out: time disable was asked for, 0 if it was not
  * @pgmap_refs: out: references to the device's struct dev_pagemap beside those of the
@@ -320,8 +320,8 @@ struct hotmirror_settle {
  * @addr: MIRROR: start of the range in the opener's mm, page aligned; UNMIRROR: 0
  * @length: MIRROR: its length, page aligned, not 0; UNMIRROR: 0
  *
- * Ranges of one file may touch and overlap. READ, WRITE, PREFETCH and SNAPSHOT
- * answer ENOENT for an address in no range.
+ * Ranges of one file may touch and overlap. READ, WRITE, PREFETCH and SNAPSHOT answer ENOENT for
+ * an address in no range.
  *
  * Errors: EINVAL, ENOSPC (HOTMIRROR_MAX_RANGES), EOPNOTSUPP (no two-pass form in
  * this kernel), ESRCH (the opener's mm is gone), ENODEV, ENOENT (UNMIRROR).

@@ -137,8 +137,10 @@ static void hotmirror_invalidate_ranges(struct hotmirror_instance *inst)
 	struct hotmirror_file *file;
 
 	mutex_lock(&inst->lock);
-	list_for_each_entry(file, &inst->files, node)
+	list_for_each_entry(file, &inst->files, node) {
 		hotmirror_ranges_remove(file);
+		hotmirror_doorbell_unmap(file);
+	}
 	mutex_unlock(&inst->lock);
 }
 
