@@ -56,6 +56,8 @@ static const struct hotmirror_core_function hotmirror_core_functions[] = {
 	{ "filemap_fault" },			/* waits (I/O); fault */
 	{ "shmem_fault" },			/* waits (i_rwsem, I/O); fault */
 	{ "swap_read_folio" },			/* waits (I/O); fault, folio lock */
+	/* Pages. */
+	{ "folio_wake_bit" },			/* its caller's: many may not sleep, and pass */
 	/* Huge pages. */
 	{ "__split_huge_pmd" },			/* notifies; mmap or rmap's rwsem, no ptl */
 	{ "__folio_split" },			/* waits; folio lock (7.3) */

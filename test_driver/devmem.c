@@ -39,6 +39,8 @@ static void hotmirror_folio_free(struct folio *folio)
 	unsigned long nr = folio_nr_pages(folio), flags;
 	struct page *data;
 
+	/* free_zone_device_folio(): whose the next user's page would still seem to be. */
+	WARN_ON_ONCE(folio->mapping);
 	spin_lock_irqsave(&inst->mem_lock, flags);
 	data = hotmirror_take_data(inst, index, nr);
 	bitmap_clear(inst->used, index, nr);

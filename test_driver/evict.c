@@ -99,6 +99,26 @@ static unsigned long hotmirror_left(struct hotmirror_eviction *ev, unsigned long
 	return left;
 }
 
+/*
+ * Leave alone what has moved. A migration unlocks its source before it gives back the
+ * last reference, and migrate_device_range() takes whatever is unlocked and referenced,
+ * with or without a mapping. The charge to a memory cgroup went along with the first
+ * move: a second copy would have none, and folio_add_lru() of 7.3 spins for ever over a
+ * folio without (folio_lruvec_lock_irqsave()). Without memory cgroups it is just a copy
+ * in vain. drm_pagemap_skip_retired_pages() is there for the same reason.
+ */
+static void hotmirror_evict_moved(struct hotmirror_eviction *ev, unsigned long n)
+{
+	unsigned long i;
+
+	if (mem_cgroup_disabled())
+		return;
+	for (i = 0; i < n; i += hotmirror_nr(ev->src[i]))
+		if (ev->src[i] & MIGRATE_PFN_MIGRATE &&
+		    !folio_memcg_charged(page_folio(migrate_pfn_to_page(ev->src[i]))))
+			ev->src[i] &= ~MIGRATE_PFN_MIGRATE;
+}
+
 /* Sabotage: stop where a page has no mapping but migration entries. */
 static void hotmirror_evict_hold(struct hotmirror_eviction *ev, unsigned long n)
 {
@@ -112,8 +132,9 @@ static void hotmirror_evict_hold(struct hotmirror_eviction *ev, unsigned long n)
 		if (ev->src[i] & MIGRATE_PFN_MIGRATE)
 			held += hotmirror_nr(ev->src[i]);
 	WRITE_ONCE(inst->evict_held, held);
-	wait_event_idle_timeout(inst->wait, !READ_ONCE(inst->evict_hold),
-				nsecs_to_jiffies(HOTMIRROR_EVICT_HOLD_NS));
+	if (held)
+		wait_event_idle_timeout(inst->wait, !READ_ONCE(inst->evict_hold),
+					nsecs_to_jiffies(HOTMIRROR_EVICT_HOLD_NS));
 	WRITE_ONCE(inst->evict_held, 0);
 	hotmirror_unguard(inst, ev->src, n);
 }
@@ -127,6 +148,7 @@ static void hotmirror_evict_piece(struct hotmirror_eviction *ev, unsigned long f
 	unsigned long moved, unplaced, left;
 
 	migrate_device_range(ev->src, pfn, n);
+	hotmirror_evict_moved(ev, n);
 	hotmirror_gate_migrate(inst, NULL, HOTMIRROR_GATE_EVICT_COLLECTED, ev->src, n);
 	hotmirror_evict_hold(ev, n);
 	hotmirror_copy(inst, ev->src, ev->dst, n,
