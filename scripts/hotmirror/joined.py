@@ -11,10 +11,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from . import lanes, names, report
+from . import kernels, lanes, names, report
 from .say import say
 
-WORTH = 1000                   # schedules; fewer are over before a second guest has booted
+WORTH = 1000                   # schedules, or tests on a slow kernel; fewer are over before a second guest has booted
 HEADER = re.compile(r"(KTAP version \d+|1\.\.\d+)$")
 PLAN = re.compile(r"    1\.\.(\d+)$")
 RESULT = re.compile(r"((?:not )?ok) \d+ (\S+)(.*)$")
@@ -23,11 +23,13 @@ NO_SUMMARY = {"verdict": "unknown", "cause": "it said nothing", "kernel": "", "a
               "counts": {}, "excused": [], "notes": [], "tests": []}
 
 
-def wanted(programs, choice, kernel):
-    """Is this a run for two guests on this machine?"""
-    schedules = sum(len(program.tests) for program in programs if program.is_long)
-    return (choice.races == names.ALL and not choice.shard and not kernel.running
-            and schedules >= WORTH and lanes.default_jobs() > 1)
+def wanted(programs, choice, kernel, jobs):
+    """Is this a run for two guests on a machine that can have so many side by side?"""
+    if choice.shard or kernel.running or jobs < 2:
+        return False
+    counted = programs if kernels.slowness(kernel) > 1 else [program for program in programs if program.is_long]
+    asked = choice.races == names.ALL or counted is programs
+    return asked and sum(len(program.tests or ()) for program in counted) >= WORTH
 
 
 @dataclass
@@ -129,9 +131,11 @@ def _guest(index, argv, out, joiner):
     command = [sys.executable, *argv, "--shard", f"{index + 1}/{len(report.GUESTS)}",
                "--out", str(out / report.GUESTS[index])]
     try:
-        return lanes.run(command, report.GUESTS[index], take=lambda line: joiner.feed(index, line))
+        status = lanes.run(command, report.GUESTS[index], take=lambda line: joiner.feed(index, line))
     finally:
         joiner.end(index)
+    if status == 1 and "--first-failure" in argv:
+        lanes.end_all()
 
 
 def _summary(path):

@@ -16,6 +16,7 @@ from .vm import signal_name
 KERNEL = "kernel"              # owner of messages that belong to no program
 # Details by which results.py tells whose fault it is.
 RUNNING_WHEN = "running when: "
+ENOUGH = "ended after the first failure"
 UNREPORTED = "the program did not report it"
 EXIT_TEST = "exit"             # stands for the program, if that failed and no test did
 CANNOT_BE_KILLED = "cannot be killed"
@@ -73,6 +74,7 @@ class Judge:
         self.log = []              # kernel messages since the last result
         self.accused = []          # of these, the ones that count
         self.failures = 0          # tests that are failed or missing, so far
+        self.convicted = ""        # a test that has no result yet, and will have failed
         self.kernel_tests = []     # complaints that belong to no test
         self.complained = False    # since the taint was read last
         self.kernel_log = []       # all of it
@@ -120,6 +122,13 @@ class Judge:
         self.log.append(message)
         if message.accuses:
             self.accused.append(message)
+            self._convict(message)
+
+    def _convict(self, message):
+        """What the kernel complains of now fails the test that runs, however that goes on."""
+        name = self.current.output.running if self.current else None
+        if name and not self.allowed.reason(self.current.program.full(name), message):
+            self.convicted = self.convicted or self.current.program.full(name)
 
     def on_plan(self, _):
         """What the kernel said before the first step is not ours; it is noted, not judged."""
@@ -257,8 +266,10 @@ class Judge:
         if self.current:
             name = self.current.output.running
             if name and name not in self.current.tests:
-                log, _ = self._verdict_of_log(self.current.program.full(name))
-                self._add(self.current, name, MISSING, f"{RUNNING_WHEN}{why}", log)
+                log, accused = self._verdict_of_log(self.current.program.full(name))
+                status, detail = (FAIL, f"kernel: {accused}; {why}") if accused and why == ENOUGH else \
+                                 (MISSING, f"{RUNNING_WHEN}{why}")
+                self._add(self.current, name, status, detail, log)
         for run in self.runs.values():
             if run.ending is None:
                 begun = run is self.current

@@ -53,7 +53,7 @@ def result(future):
     return future.result()
 
 
-def _end_all(asked):
+def end_all(asked=False):
     """Nothing new begins, and what runs is asked to end, then made to."""
     with _lock:
         _ended.set()
@@ -74,6 +74,6 @@ def ended_with(pool):
         yield
     except BaseException as error:
         # Ctrl-C reaches all of them; twice would disturb them at putting their files in order.
-        _end_all(asked=isinstance(error, KeyboardInterrupt) and not error.args)
+        end_all(asked=isinstance(error, KeyboardInterrupt) and not error.args)
         pool.shutdown(cancel_futures=True)
         raise

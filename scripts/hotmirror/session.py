@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from . import build, initramfs, kmsg, running, verdict, vm
+from . import build, initramfs, kernels, kmsg, running, verdict, vm
 from .judge import Judge
 from .report import Report, write_files
 from .say import Stop, say
@@ -50,6 +50,11 @@ def make_plan(tests, programs, module, parameters, base, environment=(), settle=
     if module:
         plan.append(("unload", module.name.removesuffix(".ko")))
     return "".join(initramfs.plan_line(*step) for step in plan)
+
+
+def told(kernel, given):
+    """The environment of the programs, NAME=VALUE; what --env says comes last, and counts."""
+    return [f"HOTMIRROR_SLOWNESS={kernels.slowness(kernel)}", *given.env]
 
 
 def commit():
@@ -110,7 +115,7 @@ def run(kernel, settings, tests, programs, given, out):
     report = Report(out, programs)
     judge = Judge(programs, kmsg.Allowed(rules if rules.exists() else None), report)
     if kernel.running:
-        ending, accel = running.run(tests, programs, module, parameters, given.env, judge.take), "none"
+        ending, accel = running.run(tests, programs, module, parameters, told(kernel, given), judge.take), "none"
         console = ""
     else:
         ending, accel = _run_guest(kernel, settings, tests, programs, module, parameters, given, out, judge)
@@ -127,9 +132,9 @@ def run(kernel, settings, tests, programs, given, out):
 
 
 def _run_guest(kernel, settings, tests, programs, module, parameters, given, out, judge):
-    plan = make_plan(tests, programs, module, parameters, "/payload", given.env)
+    plan = make_plan(tests, programs, module, parameters, "/payload", told(kernel, given))
     payload = initramfs.payload(plan, {**({module.name: module} if module else {}),
                                        f"selftests/{tests.name}": tests.installed,
                                        "selftests/kselftest": tests.framework})
     return vm.boot(kernel, settings, payload, out / "console.log", judge.take,
-                   lambda: given.first_failure and judge.failures > 0)
+                   lambda: given.first_failure and (judge.failures > 0 or bool(judge.convicted)))

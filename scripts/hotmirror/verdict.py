@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from . import ktap, vm
+from .judge import ENOUGH
 
 EXIT = {"pass": 0, "fail": 1, "unknown": 2}
 PANIC, HANG = "Kernel panic - not syncing: ", "the guest hangs: "
@@ -39,7 +40,7 @@ def lost_guest(ending, settings, console):
     if ending.gave_up == "interrupt":
         return "unknown", "interrupted"
     if ending.gave_up == "enough":
-        return "fail", "ended after the first failure"
+        return "fail", ENOUGH
     if ending.status is not None and ending.status < 0:
         return "unknown", f"QEMU was killed by {vm.signal_name(-ending.status)}"
     if not ending.booted:

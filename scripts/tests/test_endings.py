@@ -242,6 +242,14 @@ def kernel_warning_while_every_test_passes():
 
 
 @case
+def first_failure_is_a_complaint():
+    """The test has failed, whatever it still waits for."""
+    run = judged(kselftest(around("warns_and_hangs"), "--first-failure"), "fail", 1,
+                 r"global\.warns_and_hangs: kernel: WARNING: .*provoke.*; ended after the first failure")
+    reported(run, first_passes="pass", warns_and_hangs="fail", last_passes="missing")
+
+
+@case
 def kernel_warning_that_is_expected():
     """By the collection's kmsg-allowed, with its reason in the summary."""
     run = judged(kselftest(around("warns_as_expected")), "pass", 0, r"^$")

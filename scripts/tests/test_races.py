@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from tap import HERE, SCRIPTS, case, check, equal
 from test_input import kselftest, refused, scratch
@@ -208,6 +209,24 @@ def all_schedules_in_two_guests():
     equal(list(range(1, 1081)), numbers, "numbers")
     check({"guest-1/console.log", "guest-2/console.log", "programs/hotmirror_race.log", "results.ktap"} <= kept,
           f"files: {sorted(kept)}")
+
+
+@case
+def two_guests_where_they_are_worth_it():
+    """All schedules on any kernel, the whole suite on a slow one; never a part of a run, or few tests."""
+    many = tuple(f"t{n}" for n in range(joined.WORTH))
+    programs = {word: [SimpleNamespace(tests=tests, is_long=is_long)] for word, tests, is_long in (
+        ("schedules", many, True), ("tests", many, False), ("few", many[1:], True), ("unlisted", None, False))}
+    fast, slow = (SimpleNamespace(config=config, running=False) for config in ({}, {"KASAN": "y"}))
+    running = SimpleNamespace(config=slow.config, running=True)
+    everything, default = names.Choice(races=names.ALL), names.Choice()
+    rows = (("schedules", everything, fast, True), ("schedules", default, fast, False), ("tests", everything, fast, False),
+            ("tests", default, slow, True), ("schedules", default, slow, True), ("few", everything, slow, False),
+            ("unlisted", default, slow, False), ("tests", names.Choice(shard=(1, 2)), slow, False),
+            ("tests", default, running, False))
+    for word, choice, kernel, expected in rows:
+        equal(expected, joined.wanted(programs[word], choice, kernel, 2), f"{word} {choice} {kernel}")
+        equal(False, joined.wanted(programs[word], choice, kernel, 1), f"{word} on one CPU")
 
 
 def join(*turns, guests=2):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 from tap import Skip, case, check, equal
 
@@ -287,6 +288,15 @@ def module_that_is_built_in_is_not_loaded():
     equal("quiet test_hotmirror.arena=1M@2M test_hotmirror.sabotage=1",
           build.with_parameters(kernel, vm.Settings(append="quiet"), "arena=1M@2M sabotage=1").append, "parameters")
     check("load" not in session.make_plan(tests, [PROG], None, "", "/payload").split(), "it is loaded, or unloaded")
+
+
+@case
+def programs_are_told_how_slow_the_kernel_is():
+    """Who gives a program more time says so to its tests; --env has the last word."""
+    given = SimpleNamespace(env=["HOTMIRROR_REPLUG=9"])
+    for config, slowness in ({}, 1), ({"KASAN": "y"}, 8), ({"PROVE_LOCKING": "y"}, 8):
+        equal([f"HOTMIRROR_SLOWNESS={slowness}", "HOTMIRROR_REPLUG=9"],
+              session.told(kernels.Kernel("tree", "7.3", config=config), given), f"environment with {config}")
 
 
 @case

@@ -111,6 +111,12 @@ TEST(warns)
 	ASSERT_EQ(0, provoke("warning"));
 }
 
+TEST(warns_and_hangs)
+{
+	ASSERT_EQ(0, provoke("warning"));
+	wait_for_ever();
+}
+
 TEST(warns_as_expected)
 {
 	ASSERT_EQ(0, provoke("expected-warning"));
