@@ -139,7 +139,8 @@ TEST_F(dax, behind_the_end_is_sigbus)
 	close(fd);
 }
 
-TEST_F(dax, other_kinds_cannot_be_mapped)
+/* What can be mapped of the others is a doorbell, one page. */
+TEST_F(dax, memory_of_other_kinds_cannot_be_mapped)
 {
 	static const __u32 kinds[] = { HOTMIRROR_PRIVATE, HOTMIRROR_COHERENT };
 
@@ -151,8 +152,10 @@ TEST_F(dax, other_kinds_cannot_be_mapped)
 			continue;
 		must(hm_plug(self->rig.control, kinds[i], self->rig.bytes, &id));
 		fd = must(hm_open(id));
-		EXPECT_EQ(MAP_FAILED, map_dax(fd, self->page, 0));
-		EXPECT_EQ(ENODEV, errno);
+		EXPECT_EQ(MAP_FAILED, map_dax(fd, 2 * self->page, 0));
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(MAP_FAILED, map_dax(fd, self->page, self->page));
+		EXPECT_EQ(EINVAL, errno);
 		close(fd);
 	}
 }

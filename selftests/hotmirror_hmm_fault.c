@@ -145,6 +145,7 @@ FIXTURE_VARIANT(bad) {
 	int at;			/* the bad page */
 	bool write;
 	bool file;		/* that ends before the bad page */
+	bool doorbell;		/* the bad page is a bare pfn, and there */
 	int prot;		/* of the bad page; -1: unmapped */
 	int error;
 };
@@ -163,6 +164,8 @@ ROW(none, .at = 5, .prot = PROT_NONE, .error = EFAULT);
 ROW(none_write, .at = 5, .prot = PROT_NONE, .write = true, .error = EFAULT);
 ROW(read_only, .at = 2, .prot = PROT_READ, .write = true, .error = EPERM);
 ROW(read_only_first, .at = 0, .prot = PROT_READ, .write = true, .error = EPERM);
+ROW(bare_pfn, .at = 3, .doorbell = true, .error = EFAULT);
+ROW(bare_pfn_write, .at = 6, .write = true, .doorbell = true, .error = EFAULT);
 ROW(end_of_file, .at = 4, .file = true, .prot = RW, .error = EFAULT);
 ROW(end_of_file_write, .at = 1, .write = true, .file = true, .prot = RW, .error = EFAULT);
 
@@ -180,6 +183,11 @@ FIXTURE_SETUP(bad)
 		ASSERT_EQ(0, ftruncate(self->file, variant->at * self->page));
 		ASSERT_EQ(self->mem, mmap(self->mem, self->length, PROT_READ | PROT_WRITE,
 					  MAP_SHARED | MAP_FIXED, self->file, 0));
+	} else if (variant->doorbell) {
+		skip_unless(self->rig.kind != HOTMIRROR_DAX, "a dax instance has no doorbell");
+		ASSERT_EQ(bad, mmap(bad, self->page, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_FIXED, self->fd, 0));
+		ASSERT_EQ(0, hm_cpu_dirty(bad));
 	} else if (variant->prot == -1) {
 		ASSERT_EQ(0, munmap(bad, self->page));
 	} else {

@@ -9,6 +9,10 @@
 
 #include "hm_test.h"
 
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE	101
+#endif
+
 #define PAGES	4
 #define SEED	1
 
@@ -147,6 +151,18 @@ TEST_F(invalidate, mremap_takes_the_data_elsewhere)
 	expect_filled(self->buf, self->length, SEED);
 }
 
+/* No munmap() follows that would tell the mirror after all. */
+TEST_F(invalidate, mremap_that_leaves_the_range_takes_the_entries)
+{
+	ASSERT_EQ(self->spare, mremap(self->mem, self->length, self->length,
+				      MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+				      self->spare));
+	EXPECT_EQ(0, entries(_metadata, self));
+	must(hm_read(self->fd, self->mem, self->buf, self->length));
+	expect_zero(self->buf, self->length);
+	expect_filled(self->spare, self->length, SEED);
+}
+
 TEST_F(invalidate, mremap_onto_the_range_brings_other_data)
 {
 	hm_fill(self->spare, self->length, 2);
@@ -155,6 +171,24 @@ TEST_F(invalidate, mremap_onto_the_range_brings_other_data)
 	EXPECT_EQ(0, entries(_metadata, self));
 	must(hm_read(self->fd, self->mem, self->buf, self->length));
 	expect_filled(self->buf, self->length, 2);
+}
+
+/* The core moves one page (try_to_migrate_one()); its old place is not used again. */
+TEST_F(invalidate, page_that_the_core_moves_loses_its_entry)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+	int ret;
+
+	must(hm_ready_for_reclaim());
+	do {
+		ret = madvise(self->mem + self->page, self->page, MADV_SOFT_OFFLINE);
+		skip_unless(!ret || errno != EINVAL, "kernel without CONFIG_MEMORY_FAILURE");
+	} while (ret && errno == EBUSY && hm_left(deadline));	/* somebody else looks at it */
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(PAGES - 1, entries(_metadata, self));
+	EXPECT_EQ(0, device_bits(_metadata, self, 1));
+	must(hm_read(self->fd, self->mem, self->buf, self->length));
+	expect_filled(self->buf, self->length, SEED);
 }
 
 TEST_F(invalidate, mmap_fixed_brings_new_memory)

@@ -454,6 +454,23 @@ TEST_F(large, fork_then_device_write_leaves_the_child_alone)
 	EXPECT_EQ(0, pages_used(_metadata, self));
 }
 
+/* The pages are as read-only as the folio was. */
+TEST_F(large, fork_then_split_leaves_the_child_alone)
+{
+	size_t cut = self->half * self->page;
+	struct hm_child c;
+
+	settle(_metadata, self);
+	must(hm_child_start(&c, relative, self));
+	ASSERT_EQ(0, mprotect(self->mem + cut, self->length - cut, PROT_READ));
+	stamp(self, self->buf, OTHER);
+	must(hm_write(self->fd, self->mem, self->buf, cut));
+	expect_relative(_metadata, &c, 0);
+	expect_stamped(self, self->mem, 0, self->half, OTHER);
+	expect_stamped(self, self->mem, self->half, self->pages, SEED);
+	EXPECT_EQ(0, pages_used(_metadata, self));
+}
+
 /* No large folio to be had on the other side: the pages go one by one. */
 TEST_F(large, to_device_falls_back_to_small_pages)
 {

@@ -4,7 +4,9 @@
  * between the marks of a test is seen, anything else is not taken for one.
  */
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "hm_test.h"
@@ -42,6 +44,7 @@ TEST_F(log, knows_a_complaint_from_a_message)
 		"Memory failure: 0x1016b9: recovery action for dirty LRU page: Recovered",
 		"test_hotmirror: module verification failed: signature missing - tainting kernel",
 		"clocksource: Long readout interval, skipping watchdog check",
+		"WARNING: at remove_migration_pmd+0x691/0xd90, CPU#1: kworker/u10:2/44",
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(complaints); i++)
@@ -101,6 +104,80 @@ TEST_F(log, message_during_a_test_is_no_complaint)
 {
 	skip_unless(kernel_reports_signals(), "debug.exception-trace is off or missing");
 	expect_lines(_metadata, &self->rig, "hotmirror-good", 0);
+}
+
+static long spin(void *stop)
+{
+	while (!atomic_load((atomic_bool *)stop))
+		;
+	return 0;
+}
+
+static int hear(struct hm_parent *p, void *arg)
+{
+	return hm_hear(p);
+}
+
+/* Wait until it sleeps where it will stay, in read(2). */
+static int wait_in_read(pid_t pid)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+	char path[64], text[256], call[16];
+	int length = snprintf(call, sizeof(call), "%d ", SYS_read);
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+	while (hm_slurp(path, text, sizeof(text)) <= 0 || strncmp(text, call, length)) {
+		if (hm_left(deadline) <= 0)
+			return -ETIMEDOUT;
+		hm_pause();
+	}
+	return 0;
+}
+
+/* How often the kernel says so while the tasks of @pid are shown. */
+static int said(const char *what, pid_t pid)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), times = 0;
+	char record[8192];
+	ssize_t n;
+
+	lseek(fd, 0, SEEK_END);
+	hm_show_tasks(pid);
+	while ((n = read(fd, record, sizeof(record) - 1)) > 0) {
+		record[n] = '\0';
+		times += !!strstr(record, what);
+	}
+	close(fd);
+	return times;
+}
+
+/* The header of its report on all CPUs, which the judge must not take for a complaint. */
+#define ALL_CPUS	"Show backtrace of all active CPUs"
+
+TEST_F(log, report_on_a_runnable_task_shows_the_cpus)
+{
+	atomic_bool stop = false;
+	struct hm_async a;
+	long result;
+
+	skip_unless(!access("/proc/sysrq-trigger", W_OK), "no /proc/sysrq-trigger");
+	must(hm_async_start(&a, spin, &stop));
+	EXPECT_EQ(1, said(ALL_CPUS, getpid()));
+	atomic_store(&stop, true);
+	must(hm_async_join(&a, HM_LIMIT_MS, &result));
+}
+
+TEST_F(log, report_on_a_sleeping_task_does_not)
+{
+	struct hm_child c;
+	int status;
+
+	must(hm_child_start(&c, hear, NULL));
+	must(wait_in_read(c.pid));
+	EXPECT_EQ(0, said(ALL_CPUS, c.pid));
+	must(hm_child_tell(&c, 0));
+	must(hm_child_wait(&c, &status));
+	EXPECT_EQ(0, status);
 }
 
 HM_TEST_MAIN

@@ -326,6 +326,26 @@ TEST_F(migrate, full_device_takes_what_fits)
 	to_dev(_metadata, self);
 }
 
+/* It is passed over before the driver makes room for it, not after. */
+TEST_F(migrate, pinned_page_takes_no_room_from_the_others)
+{
+	size_t rest = self->rig.bytes - (PAGES - 1) * self->page;
+	char *big = hm_map(rest / self->page);
+	struct hm_hold hold;
+	__u64 moved;
+
+	ASSERT_NE(NULL, big);
+	hm_fill(big, rest, 5);
+	must(hm_to_dev(self->fd, big, rest, &moved));
+	ASSERT_EQ(rest / self->page, moved);
+	must(hm_hold(&hold, self->mem, self->page));
+	must(hm_to_dev(self->fd, self->mem, self->length, &moved));
+	EXPECT_EQ(PAGES - 1, moved);
+	hm_unhold(&hold);
+	expect_filled(self->mem, self->length, SEED);
+	expect_filled(big, rest, 5);
+}
+
 TEST_F(migrate, munmap_frees_device_pages)
 {
 	to_dev(_metadata, self);

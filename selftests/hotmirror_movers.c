@@ -2,7 +2,7 @@
 /*
  * What else puts pages where a mirror has to find them: MADV_COLLAPSE, UFFDIO_MOVE and
  * UFFDIO_CONTINUE, hugetlb; and what of a page table entry must survive a migration:
- * write protection by userfaultfd and soft-dirty.
+ * write protection by userfaultfd, dirty and soft-dirty.
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
@@ -177,7 +177,6 @@ TEST_F(mover, device_memory_can_be_write_protected)
 	expect_protected(_metadata, self);
 }
 
-/* A page that was written stays marked, one that was not does not get the mark. */
 /* Known of kernels before 6.12, see HM_SOFT_DIRTY_BUG: all pages have it, none lost it. */
 static bool all_are_soft_dirty(data *self)
 {
@@ -190,6 +189,7 @@ static bool all_are_soft_dirty(data *self)
 	return n == PAGES;
 }
 
+/* A page that was written stays marked, one that was not does not get the mark. */
 TEST_F(mover, soft_dirty_survives_the_round_trip)
 {
 	const unsigned int mask = 1 << 0 | 1 << 2 | 1 << 5;
@@ -209,6 +209,21 @@ TEST_F(mover, soft_dirty_survives_the_round_trip)
 	expect_bits(_metadata, self, HM_PM_SOFT_DIRTY, mask, "in the device");
 	to_sys(_metadata, self);
 	expect_bits(_metadata, self, HM_PM_SOFT_DIRTY, mask, "back");
+}
+
+/* MADV_FREE cleans a page: its dirty bit is all that keeps what was written since. */
+TEST_F(mover, written_after_madv_free_survives_the_round_trip)
+{
+	must(hm_ready_for_reclaim());
+	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_FREE));
+	hm_fill(self->mem, self->page, 2);
+	to_dev(_metadata, self);
+	to_sys(_metadata, self);
+	must(hm_drain_batches());
+	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_PAGEOUT));
+	expect_filled(self->mem, self->page, 2);
+	/* Without a write reclaim does drop: the test can fail. */
+	expect_zero(self->mem + self->page, self->length - self->page);
 }
 
 /* Headers before 6.8 lack it. */

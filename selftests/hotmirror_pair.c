@@ -6,6 +6,7 @@
  */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include "hm_test.h"
@@ -317,6 +318,74 @@ TEST_F(pair, eviction_of_a_device_in_use)
 		EXPECT_EQ(users[i].written, *users[i].word);
 	}
 	EXPECT_EQ(0, pages_used(_metadata, &self->devices[0]));
+}
+
+/* A mirror that is made while pages are taken away: what goes, it may not begin with. */
+struct latecomer {
+	struct hm_async async;
+	data *self;
+	int fd;
+	int go;			/* eventfd: a new thread needs mmap_lock, which is taken */
+};
+
+static long come_late(void *arg)
+{
+	struct latecomer *late = arg;
+	eventfd_t one;
+
+	if (eventfd_read(late->go, &one))
+		return -errno;
+	return hm_read(late->fd, late->self->mem, late->self->buf, late->self->length);
+}
+
+static long take_away(void *arg)
+{
+	data *self = arg;
+
+	return madvise(self->mem, self->length, MADV_DONTNEED) ? -errno : 0;
+}
+
+/* It reads, or waits uninterruptibly in mmu_interval_read_begin(). */
+static int wait_for_its_turn(const struct latecomer *late)
+{
+	long long deadline = hm_deadline(HM_LIMIT_MS);
+
+	while (!hm_async_done(&late->async) && hm_task_state(late->async.tid) != 'D') {
+		if (!hm_left(deadline))
+			return -ETIMEDOUT;
+		hm_pause();
+	}
+	return 0;
+}
+
+/* The new notifier is not called for it: __mmu_interval_notifier_insert() marks it instead. */
+TEST_F(pair, mirror_made_during_an_invalidation_waits_for_its_end)
+{
+	struct latecomer late = { .self = self, .go = eventfd(0, EFD_CLOEXEC) };
+	struct hm_async taker;
+	long ret;
+	int gate;
+
+	hm_fill(self->buf, self->length, SEED + 1);
+	late.fd = must(hm_open(self->devices[1].id));
+	must(hm_async_start(&late.async, come_late, &late));
+	gate = must(hm_gate_open(self->devices[0].fd, HOTMIRROR_GATE_INVALIDATE_DONE, 0));
+	must(hm_gate_arm_tid(gate, 0));
+	must(hm_async_start(&taker, take_away, self));
+	must(hm_gate_wait(gate, HM_LIMIT_MS));
+	must(hm_mirror(late.fd, self->mem, self->length, 0, NULL));
+	ASSERT_EQ(0, eventfd_write(late.go, 1));
+	must(wait_for_its_turn(&late));
+	EXPECT_FALSE(hm_async_done(&late.async));
+	close(gate);
+	must(hm_async_join(&taker, HM_LIMIT_MS, &ret));
+	EXPECT_EQ(0, ret);
+	must(hm_async_join(&late.async, HM_LIMIT_MS, &ret));
+	EXPECT_EQ(0, ret);
+	expect_zero(self->buf, self->length);
+	rig_verify_fd(_metadata, late.fd);
+	close(late.fd);
+	close(late.go);
 }
 
 /* Books that are kept approximately differ by less than one journey of these. */

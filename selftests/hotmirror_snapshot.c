@@ -175,6 +175,28 @@ TEST_F(snapshot, memory_that_a_driver_mapped_is_system_memory)
 	close(ring);
 }
 
+/* VM_MIXEDMAP again, but a special PTE: whatever the pfn is of, it is no page for a device. */
+TEST_F(snapshot, bare_pfn_that_a_driver_mapped_is_an_error)
+{
+	char *bell = self->mem + self->page, byte = 0;
+
+	skip_unless(self->rig.kind != HOTMIRROR_DAX, "a dax instance has no doorbell");
+	ASSERT_EQ(bell, mmap(bell, self->page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+			     self->fd, 0));
+	ASSERT_TRUE(hm_vma_has(bell, "mm"))
+		TH_LOG("the doorbell is not a VM_MIXEDMAP mapping");
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, hm_cpu_dirty(self->mem + i * self->page));
+	must(hm_snapshot(self->fd, self->mem, 3 * self->page, self->snap));
+	EXPECT_EQ(VALID | WRITE, self->snap[0]);
+	EXPECT_EQ(ERROR, self->snap[1]);
+	EXPECT_EQ(VALID | WRITE, self->snap[2]);
+	must_err(EFAULT, hm_read(self->fd, bell, &byte, 1));
+	must_err(EFAULT, hm_write(self->fd, bell, &byte, 1));
+	rig_verify(&self->rig);
+	ASSERT_EQ(0, munmap(bell, self->page));
+}
+
 TEST_F(snapshot, takes_no_fault)
 {
 	must(hm_snapshot(self->fd, self->mem, PAGES * self->page, self->snap));

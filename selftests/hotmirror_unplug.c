@@ -3,6 +3,7 @@
  * Unplug as a state machine (claims S4, S5, S8): who may ask, what it reports,
  * what it waits for, and that it ends.
  */
+#include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -112,6 +113,65 @@ TEST_F(unplug, asking_again_is_a_success)
 	must(unplug(self, HOTMIRROR_GONE, HM_LIMIT_MS));
 	must(unplug(self, HOTMIRROR_GONE, HM_LIMIT_MS));
 	must(unplug(self, HOTMIRROR_DRAINING, HM_LIMIT_MS));
+}
+
+static char *map_doorbell(data *self)
+{
+	return mmap(NULL, self->page, PROT_READ | PROT_WRITE, MAP_SHARED, self->fd, 0);
+}
+
+/* One page, all of it, and shared. */
+TEST_F(unplug, doorbell_is_one_shared_page)
+{
+	static const struct {
+		int pages, offset, flags;
+	} bad[] = {
+		{ 1, 0, MAP_PRIVATE },
+		{ 2, 0, MAP_SHARED },
+		{ 1, 1, MAP_SHARED },
+		{ 2, 1, MAP_SHARED },
+	};
+	char *bell, *again;
+
+	skip_unless(variant->kind != HOTMIRROR_DAX, "a dax instance has no doorbell");
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(MAP_FAILED, mmap(NULL, bad[i].pages * self->page, PROT_READ,
+					   bad[i].flags, self->fd, bad[i].offset * self->page));
+		EXPECT_EQ(EINVAL, errno);
+	}
+	bell = map_doorbell(self);
+	again = map_doorbell(self);
+	ASSERT_NE(MAP_FAILED, bell);
+	ASSERT_NE(MAP_FAILED, again);
+	expect_zero(bell, self->page);
+	hm_fill(bell, self->page, 2);
+	expect_filled(again, self->page, 2);
+	ASSERT_EQ(0, munmap(bell, self->page));
+	ASSERT_EQ(0, munmap(again, self->page));
+}
+
+/* What the CPU has stays until invalidate; nothing new from disable on. */
+TEST_F(unplug, doorbell_goes_with_the_device)
+{
+	char *used, *unused;
+
+	skip_unless(variant->kind != HOTMIRROR_DAX, "a dax instance has no doorbell");
+	used = map_doorbell(self);
+	unused = map_doorbell(self);
+	ASSERT_NE(MAP_FAILED, used);
+	ASSERT_NE(MAP_FAILED, unused);
+	ASSERT_EQ(0, hm_cpu_dirty(used));
+	must(unplug(self, HOTMIRROR_DISABLED, HM_LIMIT_MS));
+	EXPECT_EQ(0, hm_cpu_dirty(used));
+	EXPECT_EQ(SIGBUS, hm_cpu_touch(unused));
+	EXPECT_EQ(MAP_FAILED, map_doorbell(self));
+	EXPECT_EQ(ENXIO, errno);
+	must(unplug(self, HOTMIRROR_INVALIDATED, HM_LIMIT_MS));
+	EXPECT_EQ(SIGBUS, hm_cpu_touch(used));
+	must(unplug(self, HOTMIRROR_GONE, HM_LIMIT_MS));
+	EXPECT_EQ(SIGBUS, hm_cpu_touch(used));
+	ASSERT_EQ(0, munmap(used, self->page));
+	ASSERT_EQ(0, munmap(unused, self->page));
 }
 
 TEST_F(unplug, bad_target_or_limit_is_einval)

@@ -36,11 +36,22 @@ static const char accusations[] =
 	/* Nothing is called so, but for the negative control of this oracle. */
 	"|" HM_LOG_CULPRIT;
 
+/*
+ * 7.3.4 with DEBUG_VM: remove_migration_pmd() has VM_WARN_ON_ONCE(pmd_write(pmde) && ...)
+ * where pmde is the entry of a device-private page, in which x86 has _PAGE_SWP_SOFT_DIRTY at
+ * the place of _PAGE_RW. It says so of any such page that is soft-dirty and shared by
+ * fork(), once a boot; hotmirror_starved:*.private_large.ends_when_the_owner_is_killed
+ * provokes it, and does not after a write to /proc/PID/clear_refs.
+ */
+static const char innocent[] = "WARNING: at remove_migration_pmd+";
+
 bool hm_log_accuses(const char *line)
 {
 	static regex_t re;
 	static bool compiled;
 
+	if (strstr(line, innocent))
+		return false;
 	if (!compiled && regcomp(&re, accusations, REG_EXTENDED | REG_NOSUB))
 		abort();
 	compiled = true;

@@ -48,18 +48,28 @@ __u64 hm_pagemap(const void *addr)
 	return entry;
 }
 
-__u64 hm_page_flags(const void *addr)
+/* What a file of /proc that has an element for each pfn says of the page at @addr. */
+static __u64 page_in(const char *path, const void *addr)
 {
-	__u64 entry = hm_pagemap(addr), flags;
-
+	__u64 entry = hm_pagemap(addr), value;
 	int fd;
 
 	if (!(entry & HM_PM_PRESENT) || !(entry & PFN_MASK))
 		return 0;
-	fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
-	elements(fd, entry & PFN_MASK, 1, &flags);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	elements(fd, entry & PFN_MASK, 1, &value);
 	close(fd);
-	return flags;
+	return value;
+}
+
+__u64 hm_page_flags(const void *addr)
+{
+	return page_in("/proc/kpageflags", addr);
+}
+
+bool hm_page_charged(const void *addr)
+{
+	return page_in("/proc/kpagecgroup", addr);
 }
 
 bool hm_vma_has(const void *addr, const char *flag)

@@ -39,6 +39,8 @@ __u64 hm_pagemap(const void *addr);
 void hm_pagemap_range(const void *addr, size_t n, __u64 *entries);
 /* Flags of the page that is mapped at @addr; 0 if there is none or we may not know. */
 __u64 hm_page_flags(const void *addr);
+/* Whether that page is charged to a memory cgroup, if only the root: the kernel has them. */
+bool hm_page_charged(const void *addr);
 /* Whether the VMA at @addr has a flag, as /proc/self/smaps abbreviates it. */
 bool hm_vma_has(const void *addr, const char *flag);
 /* Clear the soft-dirty bits of this process; 0 or -errno. */

@@ -23,8 +23,13 @@
 int hm_slowness(void)
 {
 	static int slowness;
+	const char *told;
 
-	if (!slowness)
+	if (slowness)
+		return slowness;
+	told = getenv("HOTMIRROR_SLOWNESS");
+	slowness = told ? atoi(told) : 0;
+	if (slowness < 1)
 		slowness = access("/proc/lockdep", F_OK) ? 1 : 8;
 	return slowness;
 }
@@ -171,10 +176,22 @@ static void show_file(pid_t pid, const char *tid, const char *name)
 		dprintf(STDERR_FILENO, "#   %s: %s\n", name, line);
 }
 
+/* Somebody could run and does not get on: what do the CPUs do instead? */
+static void show_cpus(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "l", 1) == 1)
+		dprintf(STDERR_FILENO, "# the kernel log shows what each CPU runs (sysrq l)\n");
+	close(fd);
+}
+
 void hm_show_tasks(pid_t pid)
 {
-	char path[64];
+	bool runnable = false;
+	char path[64], state;
 	struct dirent *d;
+	pid_t tid;
 	DIR *dir;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
@@ -184,12 +201,16 @@ void hm_show_tasks(pid_t pid)
 	while ((d = readdir(dir))) {
 		if (d->d_name[0] == '.')
 			continue;
-		dprintf(STDERR_FILENO, "# task %s of %d, state %c\n", d->d_name, pid,
-			hm_task_state(atoi(d->d_name)) ?: '?');
+		tid = atoi(d->d_name);
+		state = hm_task_state(tid);
+		runnable |= state == 'R' && tid != syscall(SYS_gettid);
+		dprintf(STDERR_FILENO, "# task %d of %d, state %c\n", tid, pid, state ?: '?');
 		show_file(pid, d->d_name, "syscall");
 		show_file(pid, d->d_name, "stack");
 	}
 	closedir(dir);
+	if (runnable)
+		show_cpus();
 }
 
 static void *bark(void *limit_ms)

@@ -14,7 +14,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* How many times as long as usual a test may take: debug kernels (lockdep, KASAN) do. */
+/*
+ * How many times as long as usual a test may take: debug kernels (lockdep, KASAN) do. Who
+ * runs the program may know it (HOTMIRROR_SLOWNESS); else lockdep tells such a kernel.
+ */
 int hm_slowness(void);
 /* Milliseconds of CLOCK_MONOTONIC at which a wait of @limit_ms ends. */
 long long hm_deadline(int limit_ms);
@@ -52,7 +55,10 @@ int hm_drain_batches(void);
 int hm_ready_for_reclaim(void);
 /* Wait until the thread sleeps (S or D); -ETIMEDOUT, -ESRCH. */
 int hm_wait_asleep(pid_t tid);
-/* Print state, syscall and kernel stack of every thread of @pid to stderr. */
+/*
+ * Print state, syscall and kernel stack of every thread of @pid to stderr. If one of them
+ * could run, the caller not counted, the kernel log shows what every CPU does.
+ */
 void hm_show_tasks(pid_t pid);
 
 /*

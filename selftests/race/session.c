@@ -5,12 +5,10 @@
  */
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,7 +17,6 @@
 #include "../lib/gate.h"
 #include "../lib/mem.h"
 #include "../lib/task.h"
-#include "../lib/uffd.h"
 #include "machine.h"
 #include "memory.h"
 #include "session.h"
@@ -28,22 +25,6 @@
 #define DEVICE_BYTES	(8ULL << 20)
 
 /* ---- shared memory ---- */
-
-static void *shared_pages(size_t length)
-{
-	void *mem = mmap(NULL, length, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-
-	return mem == MAP_FAILED ? NULL : mem;
-}
-
-static int make_worker(struct race_worker *w)
-{
-	w->go = eventfd(0, EFD_CLOEXEC);
-	w->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	w->buffer = shared_pages(RACE_PAGES * hm_page_size());
-	return w->go < 0 || w->done < 0 || !w->buffer ? -ENOMEM : 0;
-}
 
 /* Of the memory: none is open. */
 static void no_files(struct race_shared *sh)
@@ -55,7 +36,7 @@ static void no_files(struct race_shared *sh)
 
 static int make_shared(struct race_engine *e)
 {
-	struct race_shared *sh = shared_pages(sizeof(*sh));
+	struct race_shared *sh = race_shared_pages(sizeof(*sh));
 	int ret = 0;
 
 	if (!sh)
@@ -70,7 +51,7 @@ static int make_shared(struct race_engine *e)
 		e->fd[i] = -1;
 	}
 	for (int i = 0; i < RACE_WORKERS && !ret; i++)
-		ret = make_worker(&sh->worker[i]);
+		ret = race_worker_make(&sh->worker[i]);
 	return sh->window ? ret : -ENOMEM;
 }
 
@@ -87,82 +68,6 @@ int race_session_start(struct race_engine *e, char *why, size_t size)
 	/* One task runs at a time anyway, and so the next one runs at once. */
 	hm_stay_on_one_cpu();
 	return make_shared(e);
-}
-
-/* ---- calls ---- */
-
-void race_call(struct race_engine *e, int worker, enum race_call call)
-{
-	struct race_worker *w = &e->sh->worker[worker];
-	__u64 one = 1;
-
-	w->call = call;
-	w->ret = 0;
-	w->proxy = 0;
-	if (write(w->go, &one, sizeof(one)) != sizeof(one))
-		w->ret = -errno;
-}
-
-bool race_done(struct race_engine *e, int worker)
-{
-	__u64 count;
-
-	return read(e->sh->worker[worker].done, &count, sizeof(count)) == sizeof(count);
-}
-
-/* The page that comes belongs where it is missing: its words say so. */
-static void resolve(struct race_engine *e, const struct hm_fault *f)
-{
-	size_t page = hm_page_size(), grain = e->sh->area.grain;
-	char *at = (char *)(f->addr & -grain);
-	__u64 word = race_word('u', at);
-
-	if (f->wp) {
-		hm_uffd_protect(e->uffd, at, grain, false);
-	} else if (f->rwp) {
-		hm_uffd_rwprotect(e->uffd, at, grain, false);
-	} else if (f->minor) {
-		hm_uffd_continue(e->uffd, at, grain);
-	} else {
-		memcpy(e->resolution, &word, sizeof(word));
-		memcpy(e->resolution + page - sizeof(word), &word, sizeof(word));
-		while (hm_uffd_copy(e->uffd, at, e->resolution, grain) == -EAGAIN)
-			sched_yield();
-	}
-	/* It may be there already, or nowhere any more. */
-	hm_uffd_wake(e->uffd, at, grain);
-}
-
-void race_resolve(struct race_engine *e)
-{
-	struct hm_fault f;
-
-	while (e->uffd >= 0 && hm_uffd_pending(e->uffd))
-		if (!hm_uffd_wait(e->uffd, &f))
-			resolve(e, &f);
-}
-
-int race_wait(struct race_engine *e, int worker, int limit_ms, bool serve)
-{
-	struct pollfd p[3] = {
-		{ .fd = e->sh->worker[worker].done, .events = POLLIN },
-		/* The remote process lives on. */
-		{ .fd = worker == RACE_REMOTE ? -1 : e->pidfd, .events = POLLIN },
-		{ .fd = serve ? e->uffd : -1, .events = POLLIN },
-	};
-	long long deadline = hm_deadline(limit_ms);
-
-	for (;;) {
-		if (race_done(e, worker))
-			return 0;
-		if (!hm_left(deadline))
-			return -ETIMEDOUT;
-		poll(p, 3, hm_left(deadline));
-		if (p[1].revents)
-			return race_done(e, worker) ? 0 : -ESRCH;
-		if (serve)
-			race_resolve(e);
-	}
 }
 
 static void forget_gate(struct race_engine *e, int i)
@@ -191,30 +96,13 @@ static void forget_files(struct race_engine *e)
 	}
 }
 
-static void drain(int fd)
-{
-	__u64 count;
-
-	while (read(fd, &count, sizeof(count)) == sizeof(count))
-		;
-}
-
-/* Nothing of an earlier target is in the eventfds. */
-static void fresh_worker(struct race_worker *w)
-{
-	drain(w->done);
-	close(w->go);
-	w->go = eventfd(0, EFD_CLOEXEC);
-	w->pinned = false;
-}
-
 static int start_target(struct race_engine *e)
 {
 	struct race_shared *sh = e->sh;
 	int ret = 0;
 
 	for (int i = 0; i < RACE_WORKERS; i++)
-		fresh_worker(&sh->worker[i]);
+		race_worker_fresh(&sh->worker[i]);
 	for (int i = 0; i < 3; i++)
 		sh->fd[i] = -1;
 	no_files(sh);
@@ -273,7 +161,7 @@ int race_session_remote(struct race_engine *e)
 {
 	if (e->remote)
 		return 0;
-	fresh_worker(&e->sh->worker[RACE_REMOTE]);
+	race_worker_fresh(&e->sh->worker[RACE_REMOTE]);
 	fflush(NULL);
 	e->remote = fork();
 	if (e->remote < 0)

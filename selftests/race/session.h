@@ -53,6 +53,12 @@ int race_session_kill(struct race_engine *e);
 /* An instance that was unplugged goes, another comes with the next schedule. */
 int race_session_replace(struct race_engine *e);
 
+/* Memory that the target shares; NULL. */
+void *race_shared_pages(size_t length);
+/* What calls go by, once for each worker; -ENOMEM. */
+int race_worker_make(struct race_worker *w);
+/* Before each target: nothing of an earlier one is in there. */
+void race_worker_fresh(struct race_worker *w);
 /* Give a worker a call; wait for its end, resolving faults meanwhile if @serve. */
 void race_call(struct race_engine *e, int worker, enum race_call call);
 int race_wait(struct race_engine *e, int worker, int limit_ms, bool serve);
