@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import build, git, host, kernel_build
+from . import build, git, host, kernel_build, ktap
 from .report import write_json
 from .say import Stop, say
 
@@ -23,6 +23,7 @@ PLACE = Path(__file__).resolve().parent.parent / "mutants"
 HEAD = re.compile(r"^// (FILE|FAULT|HISTORY|FIRST): (.*)$", re.M)
 KILLED, SURVIVED, NOT_HERE, UNBUILDABLE, UNJUDGED = \
     "killed", "survived", "not in this tree", "does not build", "not judged"
+COUNTED = (KILLED, SURVIVED)
 TOOLS = {"spatch": "coccinelle"}
 
 
@@ -110,15 +111,19 @@ class Hunt:
                                "kernel": release.read_text().strip() if release.exists() else "",
                                "results": [asdict(one) for one in self.results.values()]})
 
+    def todo(self, mutant):
+        """Is something of it not known yet: what the suite says, or what hmm-tests say?"""
+        known_result = self.results.get(mutant.name)
+        return not known_result or self.baseline and known_result.verdict in COUNTED and not known_result.baseline
+
     def try_one(self, mutant):
-        started = time.monotonic()
-        result = Result(mutant.name, NOT_HERE)
+        result = self.results.get(mutant.name) or Result(mutant.name, NOT_HERE)
         try:
             if self.tree.apply(mutant):
-                result.verdict, result.by = self._build_and_run(mutant, result)
+                self._build_and_run(mutant, result)
         finally:
             self.tree.restore()
-        result.seconds = round(time.monotonic() - started, 1)
+            kernel_build.forget(self.job)
         self.keep(result)
         return result
 
@@ -127,11 +132,16 @@ class Hunt:
         try:
             kernel_build.build(self.job)
         except kernel_build.Unbuildable as stop:
-            return UNBUILDABLE, stop.what
-        finally:
+            result.verdict, result.by = UNBUILDABLE, stop.what
+            return
+        if result.verdict not in COUNTED:
             result.build_seconds = round(time.monotonic() - started, 1)
-        if self.baseline:
+            result.verdict, result.by = self._judged(mutant)
+            result.seconds = round(time.monotonic() - started, 1)
+        if self.baseline and result.verdict in COUNTED:
             result.baseline = self._hmm_tests(mutant)
+
+    def _judged(self, mutant):
         verdict, by = SURVIVED, ""
         for tests in ([mutant.first] if mutant.first else []) + [""]:
             verdict, by = self._suite(mutant, tests)
@@ -148,7 +158,8 @@ class Hunt:
         if status == 0:
             return SURVIVED, ""
         summary = json.loads((out / "summary.json").read_text())
-        failed = next((test["name"] for test in summary["tests"] if test["status"] in ("fail", "missing")), "")
+        failed = next((test["name"] for word in (ktap.FAIL, ktap.MISSING) for test in summary["tests"]
+                       if test["status"] == word), "")
         if status == 1:
             return KILLED, failed or summary["cause"]
         # A kernel that does not come up with the fault in it is noticed, too.
@@ -156,7 +167,8 @@ class Hunt:
 
     def _hmm_tests(self, mutant):
         out = self.out / f"{mutant.name}.hmm-tests"
-        status = self._run(["scripts/hmm-tests", "--kernel", str(self.job.directory), "--out", str(out)], out)
+        status = self._run(["scripts/hmm-tests", "--only", "upstream", "--kernel", str(self.job.directory),
+                            "--first-failure", "--out", str(out)], out)
         return {0: SURVIVED, 1: KILLED}.get(status, UNJUDGED)
 
     @staticmethod
@@ -169,9 +181,12 @@ class Hunt:
     def healthy(self):
         """The tree without a mutant passes: what kills a mutant is the mutant."""
         kernel_build.build(self.job)
-        verdict, by = self._suite(Mutant("no-mutant", "", ""), "")
+        nothing = Mutant("no-mutant", "", "")
+        verdict, by = self._suite(nothing, "")
         if verdict != SURVIVED:
             raise Stop(f"the suite fails on this tree without any mutant: {by}", f"see {self.out / 'no-mutant'}")
+        if self.baseline and self._hmm_tests(nothing) != SURVIVED:
+            raise Stop("hmm-tests fail on this tree without any mutant", f"see {self.out / 'no-mutant.hmm-tests.log'}")
 
 
 def table(results):
@@ -179,12 +194,12 @@ def table(results):
     width = max((len(one.name) for one in results), default=4)
     lines = [f"{one.name:{width}}  {one.verdict:16}  {one.seconds:6.1f} s  {one.by}"
              + (f"  [hmm-tests: {one.baseline}]" if one.baseline else "") for one in results]
-    counted = [one for one in results if one.verdict in (KILLED, SURVIVED)]
+    counted = [one for one in results if one.verdict in COUNTED]
     killed = sum(one.verdict == KILLED for one in counted)
     if counted:
         lines.append(f"score: {killed} of {len(counted)} killed, {100 * killed / len(counted):.0f} %; "
                      f"{sum(one.seconds for one in counted) / len(counted):.0f} s a mutant on average")
-    based = [one for one in counted if one.baseline in (KILLED, SURVIVED)]
+    based = [one for one in counted if one.baseline in COUNTED]
     if based:
         lines.append(f"upstream's hmm-tests: {sum(one.baseline == KILLED for one in based)} of {len(based)} killed")
     return "\n".join(lines)
