@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: drivers/dax/device.c
 // FAULT: device-dax shows its first page everywhere
-// FIRST: hotmirror_devdax:*
+// FIRST: hotmirror_devdax:devdax.pte.maps_*
 @@ @@
  __dev_dax_pte_fault(...)
  {

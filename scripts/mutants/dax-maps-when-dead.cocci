@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: drivers/dax/device.c
 // FAULT: a device-dax that is gone maps pages
-// FIRST: hotmirror_devdax:*
+// FIRST: hotmirror_devdax:devdax.pte.gone_maps_*
 @@ @@
  __check_vma(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/memory.c
 // FAULT: a page that was device-exclusive loses userfaultfd write protection
-// FIRST: hotmirror_exclusive:* hotmirror_uffd:*
+// FIRST: hotmirror_exclusive:*.write_protection_*
 @@ @@
  restore_exclusive_pte(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/huge_memory.c
 // FAULT: fork() leaves a PMD-sized device private entry writable
-// FIRST: hotmirror_process:* hotmirror_large:*
+// FIRST: hotmirror_large:large.fork_*
 @@ @@
  copy_huge_non_present_pmd(...)
  {

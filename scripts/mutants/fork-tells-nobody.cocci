@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/memory.c
 // FAULT: fork() write-protects pages and tells no notifier
-// FIRST: hotmirror_process:* hotmirror_invalidate:*
+// FIRST: hotmirror_invalidate:invalidate.one_pass.fork_*
 @@ @@
  copy_page_range(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/hmm.c
 // FAULT: a page mapped read-only is reported writable
-// FIRST: hotmirror_snapshot:* hotmirror_mirror:*
+// FIRST: hotmirror_mirror:mirror.prefetch_*
 @@ expression pte; @@
  pte_to_hmm_pfn_flags(...)
  {

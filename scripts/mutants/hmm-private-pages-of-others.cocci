@@ -2,7 +2,7 @@
 // FILE: mm/hmm.c
 // FAULT: device private pages of another device are reported as one's own
 // HISTORY: the owner check of 2020: mm/hmm: fault non-owner device private entries
-// FIRST: hotmirror_pair:* hotmirror_migrate:*
+// FIRST: hotmirror_migrate:migrate.private.access_by_another_*
 @@ expression a, b; @@
  hmm_vma_handle_pte(...)
  {

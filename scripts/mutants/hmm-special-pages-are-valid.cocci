@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/hmm.c
 // FAULT: a pfn without a struct page of its own is reported as a page
-// FIRST: hotmirror_cpu:* hotmirror_snapshot:*
+// FIRST: hotmirror_snapshot:*.bare_pfn_* hotmirror_hmm_fault:bad.bare_pfn*
 @@ expression e; @@
  hmm_vma_handle_pte(...)
  {

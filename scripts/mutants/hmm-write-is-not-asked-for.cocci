@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/hmm.c
 // FAULT: a write to a page that is mapped read-only does not fault
-// FIRST: hotmirror_hmm_fault:* hotmirror_mirror:* hotmirror_cpu:*
+// FIRST: hotmirror_cpu:cpu.anon.write_by_hmm
 @@ @@
  hmm_pte_need_fault(...)
  {

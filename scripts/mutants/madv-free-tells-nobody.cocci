@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/madvise.c
 // FAULT: MADV_FREE cleans pages and tells no notifier
-// FIRST: hotmirror_invalidate:*
+// FIRST: hotmirror_invalidate:*.madv_free_*
 @@ @@
  madvise_free_single_vma(...)
  {

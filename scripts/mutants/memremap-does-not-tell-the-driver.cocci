@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/memremap.c
 // FAULT: the driver is not told that its page is free
-// FIRST: hotmirror_migrate:* hotmirror_left:*
+// FIRST: hotmirror_migrate:migrate.private.to_device_*
 @@ @@
  free_zone_device_folio(...)
  {

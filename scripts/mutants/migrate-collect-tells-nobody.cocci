@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/migrate_device.c
 // FAULT: pages are collected without a notifier
-// FIRST: hotmirror_migrate:* hotmirror_pair:*
+// FIRST: hotmirror_migrate:migrate.private.device_write_*
 @@ @@
  migrate_vma_collect(...)
  {

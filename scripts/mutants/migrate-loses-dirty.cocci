@@ -2,7 +2,7 @@
 // FILE: mm/migrate_device.c
 // FAULT: the dirty bit of a page that is collected is lost
 // HISTORY: fd35ca3d12cc (2022): mm/migrate_device.c: copy pte dirty bit to page
-// FIRST: hotmirror_migrate:* hotmirror_cpu:*
+// FIRST: hotmirror_movers:*.written_after_madv_free_*
 @@ @@
  migrate_vma_collect_pmd(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/migrate_device.c
 // FAULT: the soft-dirty bit of a page that is collected is lost
-// FIRST: hotmirror_migrate:* hotmirror_cpu:*
+// FIRST: hotmirror_movers:*.soft_dirty_*
 @@ @@
  migrate_vma_collect_pmd(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/migrate_device.c
 // FAULT: userfaultfd write protection of a page that is collected is lost
-// FIRST: hotmirror_migrate:* hotmirror_uffd:*
+// FIRST: hotmirror_movers:*.write_protection_*
 @@ @@
  migrate_vma_collect_pmd(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/migrate_device.c
 // FAULT: a page mapped read-only comes to the device writable
-// FIRST: hotmirror_migrate:*
+// FIRST: hotmirror_ksm:merged.private.each_address_finds_the_data
 @@ @@
  migrate_vma_collect_pmd(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/huge_memory.c
 // FAULT: mprotect(PROT_READ) leaves a PMD-sized device private entry writable
-// FIRST: hotmirror_large:* hotmirror_cpu:*
+// FIRST: hotmirror_large:large.mprotect_*
 @@ @@
  change_non_present_huge_pmd(...)
  {

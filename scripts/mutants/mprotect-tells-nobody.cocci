@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/mprotect.c
 // FAULT: mprotect() tells no notifier
-// FIRST: hotmirror_invalidate:*
+// FIRST: hotmirror_invalidate:*.mprotect_*
 @@ @@
  change_pud_range(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/rmap.c
 // FAULT: a page that is migrated is unmapped without a notifier
-// FIRST: hotmirror_movers:* hotmirror_core_list:*
+// FIRST: hotmirror_invalidate:*.page_that_the_core_moves_loses_its_entry
 @@ @@
  try_to_migrate_one(...)
  {

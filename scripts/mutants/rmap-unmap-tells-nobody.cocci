@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/rmap.c
 // FAULT: reclaim unmaps pages without a notifier
-// FIRST: hotmirror_invalidate:* hotmirror_cpu:*
+// FIRST: hotmirror_cpu:cpu.anon.read
 @@ @@
  try_to_unmap_one(...)
  {

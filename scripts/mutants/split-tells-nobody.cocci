@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/huge_memory.c
 // FAULT: a PMD is split without a notifier
-// FIRST: hotmirror_large:* hotmirror_invalidate:*
+// FIRST: hotmirror_cpu:cpu.huge_zero_page.write
 @@ @@
  __split_huge_pmd(...)
  {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/userfaultfd.c
 // FAULT: UFFDIO_MOVE tells no notifier
-// FIRST: hotmirror_invalidate:* hotmirror_uffd:*
+// FIRST: hotmirror_race:race.read+uffd_move_away@anon:access.locked
 @@ @@
  move_pages_ptes(...)
  {

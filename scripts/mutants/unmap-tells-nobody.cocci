@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // FILE: mm/memory.c
 // FAULT: munmap() tells no notifier
-// FIRST: hotmirror_invalidate:*
+// FIRST: hotmirror_invalidate:*.munmap_*
 @@ @@
  unmap_vmas(...)
  {
