@@ -19,10 +19,6 @@
 
 include "stream";
 
-# A probe on entry and return takes six arguments. Before 6.5 get_user_pages_remote() has
-# seven, so that fault_trace cannot see it.
-def gup: $kernel >= 605;
-
 # Before 6.2 the driver takes its page faults by itself, as a CPU does: after a wait that
 # dropped the lock once more, where the core's function finds the page.
 def again($waits): if $kernel < 602 then $waits else 0 end;
@@ -34,7 +30,7 @@ def filled:
 	  fault_latency: ["@uffd_ns", "@uffd_total_ns", "@faults", "@restarts"],
 	  fault_trace: (["@calls", "@own_ns", "@own_total_ns", "@uffd_ns",
 			 "@uffd_total_ns", "@walk_ns", "@walk_total_ns"]
-			+ if gup then ["@faults", "@fault_ns", "@fault_total_ns", "@restarts"]
+			+ if gup($kernel) then ["@faults", "@fault_ns", "@fault_total_ns", "@restarts"]
 			  else [] end),
 	  device_events: ["@invalidations", "@invalidate_ns", "@cleared", "@faults", "@fault_ns",
 			  "@fault_total_ns", "@populates", "@populate_ns",
@@ -69,8 +65,8 @@ def fault_latency($m; $e; $d; $t):
 # Calls, faults and waits of the path that the driver takes; where no probe can be on it,
 # nothing but the wait is seen, and nobody knows whose it is.
 def fault_trace($m; $e; $d; $t):
-	(if gup then "get_user_pages_remote" else "other" end) as $path
-	| (if gup then {($path): $e.faults} else {} end) as $faults
+	(if gup($kernel) then "get_user_pages_remote" else "other" end) as $path
+	| (if gup($kernel) then {($path): $e.faults} else {} end) as $faults
 	| ($m["@uffd_total_ns"][$path] // 0) as $wait
 	# One walk for each access that populated, one more for each fault or retry.
 	| same("@calls"; $m["@calls"]; $faults

@@ -30,6 +30,10 @@ def between($what; $got; $min; $max):
 	if $got >= $min and $got <= $max then empty
 	else "\($what): \($got), expected \($min) to \($max)" end;
 
+# Whether get_user_pages_remote() can be seen on this kernel, 605 for 6.5: a probe on entry
+# and return takes six arguments, and before that it has seven.
+def gup($kernel): $kernel >= 605;
+
 # Verdict (pass, fail, inconclusive) and then one line a reason. A stream with a loss is
 # inconclusive whatever its numbers are.
 def verdict($losses; mismatches):

@@ -27,18 +27,15 @@ def losses:
 # Counts of a kind by what follows the point.
 def by($kind): with_entries(select(.key | startswith("\($kind).")) | .key |= ltrimstr("\($kind)."));
 
-# Before 6.5 get_user_pages_remote() has more arguments than a probe can have.
-def gup: $kernel >= 605;
-
 # A wait lies between what the workload measured inside of it and around it; the
 # fault without its wait is a part of what the driver measured around it.
 def timeline($c; $ns; $e; $d):
-	same("fault"; $c | by("fault"); if gup then {remote: $e.faults} else {} end),
+	same("fault"; $c | by("fault"); if gup($kernel) then {remote: $e.faults} else {} end),
 	same("walk"; $c.walk; $d.populates + $d.faults + $d.retries),
 	same("read_begin"; $c.read_begin; $c.walk),
 	same("uffd_wait"; $c.uffd_wait; $e.held),
 	between("uffd_wait, ns"; $ns.uffd_wait // 0; $e.held_min_ns; $e.held_max_ns),
-	if gup
+	if gup($kernel)
 	then between("fault without the wait, ns"; $ns.fault - ($ns.uffd_wait // 0); 1; $d.fault_ns - ($ns.uffd_wait // 0))
 	else same("fault, ns"; $ns.fault // 0; 0) end,
 	same("invalidate"; $c | by("invalidate"); $e.events),
