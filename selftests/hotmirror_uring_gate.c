@@ -11,6 +11,7 @@
 
 #ifdef HAVE_LIBURING
 #include "gate_test.h"
+#include "lib/setting.h"
 
 enum { COMMAND, POLL, CANCEL };
 
@@ -200,6 +201,15 @@ TEST_F(standing, the_ring_waits_for_the_gate)
 	expect_result(_metadata, &self->ring, COMMAND, 0);
 }
 
+/*
+ * It was running, which is EALREADY. __io_async_cancel() looks twice, and when the worker was done
+ * by the second time, what it says is ENOENT; 7.3 remembers that it was running.
+ */
+static bool was_running(int result)
+{
+	return result == -EALREADY || (result == -ENOENT && hm_kernel_before(7, 3));
+}
+
 /* It leaves the gate at once. What it still does then is as for any cancelled command. */
 TEST_F(standing, a_cancelled_command_goes_on)
 {
@@ -211,7 +221,7 @@ TEST_F(standing, a_cancelled_command_goes_on)
 	must(hm_ring_submit(&self->ring));
 	for (int i = 0; i < 2; i++) {
 		must(hm_ring_wait(&self->ring, &id, &result));
-		EXPECT_TRUE(id == CANCEL ? result == -EALREADY :
+		EXPECT_TRUE(id == CANCEL ? was_running(result) :
 			    !result || result == -ECANCELED)
 			TH_LOG("%llu: %s", (unsigned long long)id, strerror(-result));
 	}
