@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from . import build, git, host, kernel_build, ktap
+from . import build, cache, git, host, kernel_build, ktap
 from .report import write_json
 from .say import Stop, say
 
@@ -24,6 +24,7 @@ HEAD = re.compile(r"^// (FILE|FAULT|HISTORY|FIRST): (.*)$", re.M)
 KILLED, SURVIVED, NOT_HERE, UNBUILDABLE, UNJUDGED = \
     "killed", "survived", "not in this tree", "does not build", "not judged"
 COUNTED = (KILLED, SURVIVED)
+KEPT = "mutants.json"          # in OUT
 TOOLS = {"spatch": "coccinelle"}
 
 
@@ -38,6 +39,12 @@ class Mutant:
     @property
     def patch(self):
         return PLACE / f"{self.name}.cocci"
+
+    @property
+    def key(self):
+        """Changes with the fault, not with what is said about it."""
+        return cache.digest(*(line for line in self.patch.read_text(encoding="utf-8").splitlines()
+                              if not line.startswith("//")))
 
 
 def known():
@@ -58,6 +65,19 @@ class Result:
     seconds: float = 0
     build_seconds: float = 0
     baseline: str = ""         # what upstream's hmm-tests say
+    judge: str = ""            # of the verdict, see judge()
+    patch: str = ""            # which fault it was, see Mutant.key
+
+
+def kept(flavour, kernel, results):
+    """What stays of a run, in its OUT and in docs/mutation.json."""
+    return {"flavour": flavour, "kernel": kernel, "results": [asdict(one) for one in results.values()]}
+
+
+def judge():
+    """A hash of the tests and the module: who says that a mutant survived."""
+    return build.Snapshot([(path, path.relative_to(build.TOP)) for name in ("selftests", "test_driver")
+                           for path in build.sources(build.TOP / name)]).key()
 
 
 class Tree:
@@ -84,43 +104,55 @@ class Tree:
 
 
 class Hunt:
-    """One run over the mutants; OUT/mutants.json is kept after each, so that it can go on."""
+    """One run over the mutants; OUT/mutants.json is kept after each, so that it can go on.
+
+    A kill stays one when tests are added; a mutant that survived other tests is tried again.
+    """
 
     def __init__(self, tree, flavour, jobs, out, baseline=False):
         self.tree, self.out, self.baseline = tree, out, baseline
         self.job = kernel_build.Job(tree.path, flavour, jobs)
-        self.file = out / "mutants.json"
-        self.judge = self._judge()
-        self.results = {}
+        self.file = out / KEPT
+        self.judge = judge()
+        self.kernel, self.results = "", {}
         if self.file.exists():
-            known_results = json.loads(self.file.read_text())
-            if known_results["flavour"] != flavour or known_results["judge"] != self.judge:
-                raise Stop(f"{out} is of another judge or flavour", "name an empty or a new directory")
-            self.results = {one["name"]: Result(**one) for one in known_results["results"]}
-
-    @staticmethod
-    def _judge():
-        """The tests and the module; a result of others does not count."""
-        return build.Snapshot([(path, path.relative_to(build.TOP)) for name in ("selftests", "test_driver")
-                               for path in build.sources(build.TOP / name)]).key()
+            before = json.loads(self.file.read_text())
+            if before["flavour"] != flavour:
+                raise Stop(f"{out} is of another flavour: {before['flavour']}", "name an empty or a new directory")
+            self.kernel = before["kernel"]
+            self.results = {one["name"]: Result(**one) for one in before["results"]}
 
     def keep(self, result):
         self.results[result.name] = result
-        release = self.job.directory / "include/config/kernel.release"
-        write_json(self.file, {"flavour": self.job.flavour, "judge": self.judge,
-                               "kernel": release.read_text().strip() if release.exists() else "",
-                               "results": [asdict(one) for one in self.results.values()]})
+        write_json(self.file, kept(self.job.flavour, self.kernel, self.results))
+
+    def _build(self):
+        kernel_build.build(self.job)
+        release = (self.job.directory / "include/config/kernel.release").read_text().strip()
+        if self.kernel not in ("", release):
+            raise Stop(f"{self.out} is of kernel {self.kernel}, this is {release}", "name an empty or a new directory")
+        self.kernel = release
+
+    def _before(self, mutant):
+        """What is known of that very fault."""
+        before = self.results.get(mutant.name)
+        return before if before and before.patch == mutant.key else Result(mutant.name, UNJUDGED, patch=mutant.key)
+
+    def _stands(self, before):
+        return before.verdict == KILLED or before.verdict == SURVIVED and before.judge == self.judge
 
     def todo(self, mutant):
         """Is something of it not known yet: what the suite says, or what hmm-tests say?"""
-        known_result = self.results.get(mutant.name)
-        return not known_result or self.baseline and known_result.verdict in COUNTED and not known_result.baseline
+        before = self._before(mutant)
+        return not self._stands(before) or self.baseline and not before.baseline
 
     def try_one(self, mutant):
-        result = self.results.get(mutant.name) or Result(mutant.name, NOT_HERE)
+        result = self._before(mutant)
         try:
             if self.tree.apply(mutant):
                 self._build_and_run(mutant, result)
+            else:
+                result.verdict = NOT_HERE
         finally:
             self.tree.restore()
             kernel_build.forget(self.job)
@@ -130,15 +162,16 @@ class Hunt:
     def _build_and_run(self, mutant, result):
         started = time.monotonic()
         try:
-            kernel_build.build(self.job)
+            self._build()
         except kernel_build.Unbuildable as stop:
             result.verdict, result.by = UNBUILDABLE, stop.what
             return
-        if result.verdict not in COUNTED:
+        if not self._stands(result):
+            result.judge = self.judge
             result.build_seconds = round(time.monotonic() - started, 1)
             result.verdict, result.by = self._judged(mutant)
             result.seconds = round(time.monotonic() - started, 1)
-        if self.baseline and result.verdict in COUNTED:
+        if self.baseline and result.verdict in COUNTED and not result.baseline:
             result.baseline = self._hmm_tests(mutant)
 
     def _judged(self, mutant):
@@ -180,7 +213,7 @@ class Hunt:
 
     def healthy(self):
         """The tree without a mutant passes: what kills a mutant is the mutant."""
-        kernel_build.build(self.job)
+        self._build()
         nothing = Mutant("no-mutant", "", "")
         verdict, by = self._suite(nothing, "")
         if verdict != SURVIVED:

@@ -5,9 +5,11 @@ import json
 from dataclasses import dataclass, field
 
 from . import build, mutants
+from .report import write_json
 from .say import Stop, warn
 
 PAGE = build.TOP / "docs/mutation.md"
+KNOWN = build.TOP / "docs/mutation.json"         # what the page is made of: {flavour: as mutants.json}
 MARK = "<!-- scripts/mutate --table makes what follows. -->\n"
 NOT_RUN = "not run"
 
@@ -16,33 +18,61 @@ NOT_RUN = "not run"
 class Run:
     """What is known of one flavour, of all shards."""
     flavour: str
-    judge: str
     kernel: str = ""
     results: dict = field(default_factory=dict)
 
 
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def known():
+    """[Run] of the page."""
+    return _joined((KNOWN, found) for found in _read(KNOWN).values()) if KNOWN.exists() else []
+
+
 def load(paths):
     """[Run], one of each flavour, of files mutants.json or the directories (OUT) that hold them."""
+    def each():
+        for path in paths:
+            path = path / mutants.KEPT if path.is_dir() else path
+            try:
+                yield path, _read(path)
+            except (OSError, ValueError) as error:
+                raise nothing_of_ours(path, error) from error
+    return _joined(each())
+
+
+def begin_with_known(flavour, out):
+    """An OUT that has nothing yet gets what the page knows."""
+    for run in known():
+        if run.flavour == flavour and not (out / mutants.KEPT).exists():
+            write_json(out / mutants.KEPT, mutants.kept(flavour, run.kernel, run.results))
+
+
+def nothing_of_ours(path, error):
+    return Stop(f"{path} is nothing that scripts/mutate kept: {error}", "name the --out of a run")
+
+
+def _joined(founds):
     runs = {}
-    for path in paths:
-        path = path / "mutants.json" if path.is_dir() else path
+    for path, found in founds:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            run = runs.setdefault(found["flavour"], Run(found["flavour"], found["judge"], found.get("kernel", "")))
+            run = runs.setdefault(found["flavour"], Run(found["flavour"], found["kernel"]))
             results = [mutants.Result(**one) for one in found["results"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Stop(f"{path} is nothing that scripts/mutate kept: {error}", "name the --out of a run") from error
-        if (run.judge, run.kernel) != (found["judge"], found.get("kernel", "")):
-            raise Stop(f"{path} is of other tests or another kernel than the rest of the {run.flavour} runs",
-                       "a table is of one judge: run them again, or leave it out")
+        except (KeyError, TypeError) as error:
+            raise nothing_of_ours(path, error) from error
+        if run.kernel != found["kernel"]:
+            raise Stop(f"{path} is of another kernel than the rest of the {run.flavour} runs",
+                       "a table is of one kernel: run them again, or leave it out")
         run.results |= {one.name: one for one in results}
     return list(runs.values())
 
 
 def score(results):
     """{"the suite": "50 of 54 killed, 93 %", ...} of those that were judged."""
-    judged = [one for one in results if one.verdict in (mutants.KILLED, mutants.SURVIVED)]
-    based = [one for one in judged if one.baseline in (mutants.KILLED, mutants.SURVIVED)]
+    judged = [one for one in results if one.verdict in mutants.COUNTED]
+    based = [one for one in judged if one.baseline in mutants.COUNTED]
     found = {"this suite": [one.verdict for one in judged], "upstream's hmm-tests": [one.baseline for one in based]}
     return {name: _share(verdicts) for name, verdicts in found.items() if verdicts}
 
@@ -74,7 +104,10 @@ def section(runs, known):
             warn(f"left out, there is no such mutant any more: {', '.join(unknown)}")
         counted = [run.results[one.name] for one in known if one.name in run.results]
         words = [f"{name} {said}" for name, said in score(counted).items()]
-        lines.append(f"{run.flavour} kernel{' ' if run.kernel else ''}{run.kernel}: {'; '.join(words) or NOT_RUN}.")
+        newest = [one.judge for one in run.results.values()][-1:]
+        earlier = sum(one.judge not in newest for one in counted if one.verdict in mutants.COUNTED)
+        lines.append(f"{run.flavour} kernel {run.kernel}: {'; '.join(words) or NOT_RUN}."
+                     + (f" Tests were added after {earlier} of the verdicts." if earlier else ""))
     heads, columns = [], []
     for run in runs or [Run("fast", "")]:
         heads.append(f"killed by ({run.flavour})")
@@ -89,8 +122,9 @@ def section(runs, known):
 
 
 def write(runs):
-    """Bring the page up to date."""
+    """Bring the page and what it is made of up to date."""
     text = PAGE.read_text(encoding="utf-8")
     if MARK not in text:
         raise Stop(f"{PAGE} has no line {MARK.strip()}", "the table follows it")
+    write_json(KNOWN, {run.flavour: mutants.kept(run.flavour, run.kernel, run.results) for run in runs})
     PAGE.write_text(text.partition(MARK)[0] + MARK + "\n" + section(runs, mutants.known()), encoding="utf-8")

@@ -3,7 +3,6 @@
 what they call a failure, and when a bisection ends. The tree is a small one with a Makefile that
 understands the same goals; whole kernels are built by make check-deep."""
 
-import dataclasses
 import json
 import os
 import shutil
@@ -336,11 +335,34 @@ def score_counts_what_was_judged():
 def kept(path, name, flavour="fast", judge="j", kernel="7.3.4", **verdicts):
     """The mutants.json of a run: {mutant: (verdict, by, baseline)}."""
     (path / name).mkdir()
-    results = [dataclasses.asdict(mutants.Result(one, verdict, by, baseline=baseline))
-               for one, (verdict, by, baseline) in verdicts.items()]
-    (path / name / "mutants.json").write_text(json.dumps(
-        {"flavour": flavour, "judge": judge, "kernel": kernel, "results": results}))
+    results = {one: mutants.Result(one, verdict, by, baseline=baseline, judge=judge)
+               for one, (verdict, by, baseline) in verdicts.items()}
+    (path / name / mutants.KEPT).write_text(json.dumps(mutants.kept(flavour, kernel, results)))
     return path / name
+
+
+@case
+def verdict_stands_until_there_are_other_tests():
+    """A kill stands then, too. Another fault under the same name is another mutant."""
+    one = mutants.known()[0]
+    standing = {"mine": True, "earlier": False}
+    with scratch() as path:
+        (path / "tree").mkdir()
+        repository(path / "tree", [GOOD_C])
+        for verdict, stands in ((mutants.KILLED, {"mine": True, "earlier": True}), (mutants.SURVIVED, standing),
+                                (mutants.UNJUDGED, {"mine": False, "earlier": False})):
+            for whose, expected in stands.items():
+                hunt = mutants.Hunt(mutants.Tree(path / "tree"), "fast", 1, path)
+                hunt.results[one.name] = before = mutants.Result(
+                    one.name, verdict, judge=hunt.judge if whose == "mine" else whose, patch=one.key)
+                equal(not expected, hunt.todo(one), f"{verdict}, of {whose} tests: is there something to do")
+                before.patch = "another"
+                check(hunt.todo(one), f"{verdict}: of another fault")
+        hunt.results[one.name] = mutants.Result(one.name, mutants.KILLED, judge=hunt.judge, patch=one.key)
+        hunt.baseline = True
+        check(hunt.todo(one), "its baseline is not known")
+        hunt.results[one.name].baseline = mutants.UNJUDGED
+        check(not hunt.todo(one), "its baseline is known")
 
 
 KNOWN = [mutants.Mutant(name, "mm/hmm.c", f"the fault of {name}") for name in ("one", "two", "three")]
@@ -352,10 +374,11 @@ def table_has_a_row_a_mutant_and_both_scores():
     with scratch() as path:
         runs = mutants_doc.load([
             kept(path, "1", one=(mutants.KILLED, "hotmirror_dax:a.b", mutants.SURVIVED)),
-            kept(path, "2", two=(mutants.SURVIVED, "", mutants.KILLED), three=(mutants.NOT_HERE, "", "")),
+            kept(path, "2", judge="k", two=(mutants.SURVIVED, "", mutants.KILLED), three=(mutants.NOT_HERE, "", "")),
             kept(path, "3", flavour="debug", one=(mutants.KILLED, "the kernel panicked | twice", ""))])
     text = mutants_doc.section(runs, KNOWN)
-    for line in ("fast kernel 7.3.4: this suite 1 of 2 killed, 50 %; upstream's hmm-tests 1 of 2 killed, 50 %.",
+    for line in ("fast kernel 7.3.4: this suite 1 of 2 killed, 50 %; upstream's hmm-tests 1 of 2 killed, 50 %. "
+                 "Tests were added after 1 of the verdicts.",
                  "debug kernel 7.3.4: this suite 1 of 1 killed, 100 %.",
                  "| mutant | file | what goes wrong | killed by (fast) | hmm-tests (fast) | killed by (debug) |",
                  "| one | mm/hmm.c | the fault of one | `hotmirror_dax:a.b` | survived | the kernel panicked \\| twice |",
@@ -369,16 +392,16 @@ def tables_that_cannot_be_made():
     with scratch() as path:
         refused(run("mutate", "--table", path), "is nothing that scripts/mutate kept", "--out")
         (path / "mutants.json").write_text('{"flavour": "fast"}')
-        refused(run("mutate", "--table", path), "is nothing that scripts/mutate kept: 'judge'")
+        refused(run("mutate", "--table", path), "is nothing that scripts/mutate kept: 'kernel'")
         ours = kept(path, "1", one=(mutants.KILLED, "x", ""))
-        refused(run("mutate", "--table", ours, kept(path, "2", judge="k")), "other tests or another kernel", "of one judge")
-        refused(run("mutate", "--table", ours, kept(path, "3", kernel="7.3.5")), "other tests or another kernel")
+        refused(run("mutate", "--table", ours, kept(path, "2", kernel="7.3.5")), "of another kernel", "of one kernel")
 
 
 @case
 def page_lists_the_mutants_that_there_are():
-    """Its table is made again when one is added: scripts/mutate --table."""
+    """It is made of what is kept beside it, again when a mutant is added: scripts/mutate --table."""
     made = mutants_doc.PAGE.read_text(encoding="utf-8").partition(mutants_doc.MARK)[2]
     rows = [line.split(" | ")[:3] for line in made.splitlines() if line.startswith("| ")][1:]
     known = sorted(mutants.known(), key=lambda one: (one.path, one.name))
     equal([[f"| {one.name}", one.path, one.fault.replace("|", "\\|")] for one in known], rows, "rows")
+    check(made == "\n" + mutants_doc.section(mutants_doc.known(), known), "scripts/mutate --table makes another page")
