@@ -226,26 +226,6 @@ TEST_F(mover, written_after_madv_free_survives_the_round_trip)
 	expect_zero(self->mem + self->page, self->length - self->page);
 }
 
-/* Headers before 6.8 lack it. */
-#ifndef UFFDIO_MOVE
-#define UFFDIO_MOVE	_IOWR(UFFDIO, 0x05, struct uffdio_move)
-struct uffdio_move {
-	__u64 dst, src, len, mode;
-	__s64 move;
-};
-#endif
-
-static int move(data *self, char *to, char *from)
-{
-	struct uffdio_move arg = {
-		.dst = (uintptr_t)to,
-		.src = (uintptr_t)from,
-		.len = self->page,
-	};
-
-	return ioctl(self->uffd, UFFDIO_MOVE, &arg) ? -errno : 0;
-}
-
 /* As many pages again: mirrored, missing, the faults ours. */
 static char *map_missing(struct __test_metadata *_metadata, data *self)
 {
@@ -257,6 +237,19 @@ static char *map_missing(struct __test_metadata *_metadata, data *self)
 	return mem;
 }
 
+static int move(data *self, char *to, char *from)
+{
+	return hm_uffd_move(self->uffd, to, from, self->page);
+}
+
+/* By what the first move in a test returned: a kernel before 6.8. */
+static bool cannot_move(int ret)
+{
+	return ret == -EINVAL || ret == -ENOTTY;
+}
+
+#define skip_without_move(ret) skip_unless(!cannot_move(ret), "kernel without UFFDIO_MOVE")
+
 /* The page with its data is at another address, and the entry it had is gone. */
 TEST_F(mover, uffd_move_takes_the_page_along)
 {
@@ -266,7 +259,7 @@ TEST_F(mover, uffd_move_takes_the_page_along)
 	must(hm_prefetch(self->fd, self->mem, self->length, true));
 	hm_fill(self->mem, self->page, 2);
 	ret = move(self, to, self->mem);
-	skip_unless(ret != -EINVAL && ret != -ENOTTY, "kernel without UFFDIO_MOVE");
+	skip_without_move(ret);
 	must(ret);
 	rig_verify(&self->rig);
 	must(hm_read(self->fd, to, self->buf, self->page));
@@ -279,11 +272,9 @@ TEST_F(mover, uffd_move_resolves_a_held_access)
 {
 	char *to = map_missing(_metadata, self);
 	struct io io;
-	int ret;
 
 	hm_fill(self->mem, self->page, 2);
-	ret = move(self, to + self->page, page_at(self, 1));
-	skip_unless(ret != -EINVAL && ret != -ENOTTY, "kernel without UFFDIO_MOVE");
+	skip_without_move(move(self, to + self->page, page_at(self, 1)));
 	hold(_metadata, self, &io, to, false);
 	must(move(self, to, self->mem));
 	expect_end(_metadata, &io);
@@ -299,29 +290,72 @@ TEST_F(mover, uffd_move_of_device_memory_loses_nothing)
 	hm_fill(self->mem, self->page, 2);
 	to_dev(_metadata, self);
 	ret = move(self, to, self->mem);
-	skip_unless(ret != -EINVAL && ret != -ENOTTY, "kernel without UFFDIO_MOVE");
+	skip_without_move(ret);
 	must(hm_read(self->fd, ret ? self->mem : to, self->buf, self->page));
 	expect_filled(self->buf, self->page, 2);
 	expect_filled(ret ? self->mem : to, self->page, 2);
 }
 
-static int resolve_minor(data *self, char *addr)
+/* What a device has pinned stays where it is. */
+TEST_F(mover, uffd_move_refuses_a_pinned_page)
 {
-	struct uffdio_continue arg = {
-		.range = { .start = (uintptr_t)addr, .len = self->page },
-	};
+	char *to = map_missing(_metadata, self);
+	__u32 id;
+	int ret;
 
-	return ioctl(self->uffd, UFFDIO_CONTINUE, &arg) ? -errno : 0;
+	must(hm_pin(self->fd, self->mem, self->page, HOTMIRROR_PIN_WRITE, &id, NULL));
+	ret = move(self, to, self->mem);
+	skip_without_move(ret);
+	EXPECT_EQ(-EBUSY, ret);
+	expect_filled(self->mem, self->page, SEED);
+	must(hm_unpin(self->fd, id));
+	must(move(self, to, self->mem));
+	expect_filled(to, self->page, SEED);
 }
 
-static int register_minor(data *self, char *addr)
+/* As written_after_madv_free_survives_the_round_trip: a touch of what was lost would block. */
+TEST_F(mover, written_after_madv_free_survives_uffd_move)
 {
-	struct uffdio_register reg = {
-		.range = { .start = (uintptr_t)addr, .len = self->page },
-		.mode = UFFDIO_REGISTER_MODE_MINOR,
-	};
+	const __u64 there = HM_PM_PRESENT | HM_PM_SWAP;
+	char *to = map_missing(_metadata, self);
 
-	return ioctl(self->uffd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+	must(hm_ready_for_reclaim());
+	ASSERT_EQ(0, madvise(self->mem, self->length, MADV_FREE));
+	hm_fill(self->mem, self->page, 2);
+	skip_without_move(move(self, to, self->mem));
+	for (int i = 1; i < PAGES; i++)
+		must(move(self, to + i * self->page, page_at(self, i)));
+	must(hm_drain_batches());
+	ASSERT_EQ(0, madvise(to, self->length, MADV_PAGEOUT));
+	for (int i = 1; i < PAGES; i++)
+		EXPECT_EQ(0, hm_pagemap(to + i * self->page) & there);
+	ASSERT_NE(0, hm_pagemap(to) & there);
+	expect_filled(to, self->page, 2);
+}
+
+/* UFFDIO_COPY can protect what it puts there: the device reads it, a write is held. */
+TEST_F(mover, copied_page_is_write_protected)
+{
+	struct uffdio_copy copy = {
+		.src = (uintptr_t)self->mem,
+		.len = self->page,
+		.mode = UFFDIO_COPY_MODE_WP,
+	};
+	char *to = hm_map(PAGES);
+	struct io io;
+
+	ASSERT_NE(NULL, to);
+	must(hm_mirror(self->fd, to, self->length, 0, NULL));
+	must(hm_uffd_register_mode(self->uffd, to, self->length, HM_UFFD_MISSING | HM_UFFD_WP));
+	copy.dst = (uintptr_t)to;
+	ASSERT_EQ(0, ioctl(self->uffd, UFFDIO_COPY, &copy));
+	must(hm_read(self->fd, to, self->buf, self->page));
+	expect_filled(self->buf, self->page, SEED);
+	hm_fill(self->buf, self->page, 2);
+	hold(_metadata, self, &io, to, true);
+	must(hm_uffd_protect(self->uffd, to, self->page, false));
+	expect_end(_metadata, &io);
+	expect_filled(to, self->page, 2);
 }
 
 /* The page is in the file, but not in this page table until userfaultfd says so. */
@@ -338,10 +372,11 @@ TEST_F(mover, minor_fault_holds_the_device)
 	ASSERT_NE(MAP_FAILED, other);
 	hm_fill(other, self->page, 2);
 	must(hm_mirror(self->fd, ours, self->page, 0, NULL));
-	skip_unless(!register_minor(self, ours), "kernel without minor faults of shmem");
+	skip_unless(!hm_uffd_register_mode(self->uffd, ours, self->page, HM_UFFD_MINOR),
+		    "kernel without minor faults of shmem");
 	hold(_metadata, self, &io, ours, false);
 	hm_fill(other, self->page, 3);
-	must(resolve_minor(self, ours));
+	must(hm_uffd_continue(self->uffd, ours, self->page));
 	expect_end(_metadata, &io);
 	expect_filled(self->buf, self->page, 3);
 }

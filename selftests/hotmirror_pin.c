@@ -184,6 +184,33 @@ TEST_F(pin, data_stays_one)
 	expect_filled(self->mem, self->length, 3);
 }
 
+static int idle(struct hm_parent *p, void *arg)
+{
+	return hm_hear(p);
+}
+
+/*
+ * A page that a child has, too, is made the parent's own by FOLL_PIN, or the next write of
+ * the parent would go to a copy that the device does not have.
+ */
+TEST_F(pin, sees_what_is_written_after_a_fork)
+{
+	static const __u32 ways[] = { 0, HOTMIRROR_PIN_FAST, HOTMIRROR_PIN_LONGTERM };
+
+	for (int i = 0; i < ARRAY_SIZE(ways); i++) {
+		struct hotmirror_pin arg = { .size = sizeof(arg) };
+		struct hm_child c;
+
+		must(hm_child_start(&c, idle, NULL));
+		arg.id = pin(_metadata, self, ways[i]);
+		hm_fill(self->mem, self->length, 2 + i);
+		must(hm_ioctl(self->fd, HOTMIRROR_UNPIN, &arg));
+		EXPECT_EQ(*(__u64 *)self->mem, arg.word)
+			TH_LOG("flags %#x", ways[i]);
+		hm_child_end(&c);
+	}
+}
+
 TEST_F(pin, unpin_is_once)
 {
 	__u32 first = pin(_metadata, self, 0), second = pin(_metadata, self, 0);
