@@ -242,3 +242,15 @@ def kernel_with_it_built_in_passes():
     equal([], [why for why in skipped if re.search("arena|sabotage|/dev/hotmirror", why)], "reasons to skip")
     log = (out / "kernel.log").read_text()
     check(re.search(r"test_hotmirror: abi \d+, arena of 576 MiB, sabotage allowed", log), "the line of its init is not in the log")
+
+
+@case
+def the_kernels_own_runner_passes():
+    """What its install target leaves, run by its run_kselftest.sh in a guest of that kernel."""
+    make("-C", COLLECTION, f"O={BUILD}", "TARGETS=hotmirror", "install")
+    chosen = sorted({glob.partition(":")[0] for glob in SOME.split()})
+    said, status = script("vm", "--kernel", TREE.parent / "kernel", "--module", "--payload",
+                          BUILD / "kselftest" / "kselftest_install", "--", "kselftest_install/run_kselftest.sh",
+                          *(word for name in chosen for word in ("-t", f"hotmirror:{name}")))
+    passed = re.findall(r"^ok \d+ selftests: hotmirror: (\S+)$", said, re.M)
+    equal((0, chosen), (status, sorted(passed)), f"status and programs that passed; it ends:\n{said[-2000:]}")
