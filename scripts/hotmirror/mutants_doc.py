@@ -104,6 +104,8 @@ def section(runs, known):
             warn(f"left out, there is no such mutant any more: {', '.join(unknown)}")
         counted = [run.results[one.name] for one in known if one.name in run.results]
         words = [f"{name} {said}" for name, said in score(counted).items()]
+        times = [one.seconds for one in counted if one.verdict in mutants.COUNTED]
+        words += [f"{sum(times) / len(times):.0f} s a mutant on average, build and suite"] if times else []
         newest = [one.judge for one in run.results.values()][-1:]
         earlier = sum(one.judge not in newest for one in counted if one.verdict in mutants.COUNTED)
         lines.append(f"{run.flavour} kernel {run.kernel}: {'; '.join(words) or NOT_RUN}."

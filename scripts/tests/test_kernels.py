@@ -335,7 +335,7 @@ def score_counts_what_was_judged():
 def kept(path, name, flavour="fast", judge="j", kernel="7.3.4", **verdicts):
     """The mutants.json of a run: {mutant: (verdict, by, baseline)}."""
     (path / name).mkdir()
-    results = {one: mutants.Result(one, verdict, by, baseline=baseline, judge=judge)
+    results = {one: mutants.Result(one, verdict, by, seconds=45, baseline=baseline, judge=judge)
                for one, (verdict, by, baseline) in verdicts.items()}
     (path / name / mutants.KEPT).write_text(json.dumps(mutants.kept(flavour, kernel, results)))
     return path / name
@@ -377,9 +377,10 @@ def table_has_a_row_a_mutant_and_both_scores():
             kept(path, "2", judge="k", two=(mutants.SURVIVED, "", mutants.KILLED), three=(mutants.NOT_HERE, "", "")),
             kept(path, "3", flavour="debug", one=(mutants.KILLED, "the kernel panicked | twice", ""))])
     text = mutants_doc.section(runs, KNOWN)
-    for line in ("fast kernel 7.3.4: this suite 1 of 2 killed, 50 %; upstream's hmm-tests 1 of 2 killed, 50 %. "
+    for line in ("fast kernel 7.3.4: this suite 1 of 2 killed, 50 %; upstream's hmm-tests 1 of 2 killed, 50 %; "
+                 "45 s a mutant on average, build and suite. "
                  "Tests were added after 1 of the verdicts.",
-                 "debug kernel 7.3.4: this suite 1 of 1 killed, 100 %.",
+                 "debug kernel 7.3.4: this suite 1 of 1 killed, 100 %; 45 s a mutant on average, build and suite.",
                  "| mutant | file | what goes wrong | killed by (fast) | hmm-tests (fast) | killed by (debug) |",
                  "| one | mm/hmm.c | the fault of one | `hotmirror_dax:a.b` | survived | the kernel panicked \\| twice |",
                  "| two | mm/hmm.c | the fault of two | **survived** | killed | not run |"):
