@@ -399,6 +399,21 @@ def tables_that_cannot_be_made():
 
 
 @case
+def new_run_begins_with_what_the_page_knows():
+    """Of that flavour, and only where nothing is known yet."""
+    for run in mutants_doc.known():
+        with scratch() as path:
+            mutants_doc.begin_with_known(run.flavour, path)
+            equal([run], mutants_doc.load([path]), "a new OUT")
+            (path / mutants.KEPT).write_text("mine")
+            mutants_doc.begin_with_known(run.flavour, path)
+            equal("mine", (path / mutants.KEPT).read_text(), "an OUT that has results")
+    with scratch() as path:
+        mutants_doc.begin_with_known("full", path)
+        equal([], list(path.iterdir()), "an OUT of a flavour that nobody ran")
+
+
+@case
 def page_lists_the_mutants_that_there_are():
     """It is made of what is kept beside it, again when a mutant is added: scripts/mutate --table."""
     made = mutants_doc.PAGE.read_text(encoding="utf-8").partition(mutants_doc.MARK)[2]
