@@ -26,12 +26,15 @@ def root():
 
 
 def digest(*parts):
-    """Short hash of texts, byte strings and files (name and content) or whole directories."""
+    """Short hash of texts, byte strings and files (name and content) or whole directories.
+
+    Not of what Python compiled there: a judge that was frozen compiles itself when it first runs.
+    """
     state = hashlib.sha256()
 
     def feed(part):
         if isinstance(part, Path) and part.is_dir():
-            for path in sorted(p for p in part.rglob("*") if p.is_file()):
+            for path in sorted(p for p in part.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
                 feed(str(path.relative_to(part)))
                 feed(path)
             return

@@ -62,7 +62,9 @@ def repository(path, sources):
 
 
 def run(script, *options, cwd=None):
-    keep = {name: value for name, value in os.environ.items() if name not in ("KERNEL", "TESTS", "OUT")}
+    # Python compiles what it runs, unless told not to: as on most machines.
+    drop = ("KERNEL", "TESTS", "OUT", "PYTHONDONTWRITEBYTECODE")
+    keep = {name: value for name, value in os.environ.items() if name not in drop}
     with tempfile.TemporaryDirectory(prefix="hotmirror-test-") as place:
         return subprocess.run([str(SCRIPTS / script), *map(str, options)], check=False, text=True, cwd=cwd,
                               capture_output=True, stdin=subprocess.DEVNULL, env={**keep, kernel_build.PLACE: place})
