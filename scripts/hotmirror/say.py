@@ -24,9 +24,11 @@ def colour(code, text):
 
 
 def _line(text):
-    """In one piece: others write lines, too."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """In one piece: others write lines, too. Past the buffer of sys.stderr, into which nobody may
+    write from a signal handler while a line is on its way."""
+    data = f"{text}\n".encode("utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(2, data):]
 
 
 def say(text):

@@ -4,13 +4,17 @@
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from tap import Skip, case, check, equal
+from tap import SCRIPTS, Skip, case, check, equal
 
 from hotmirror import build, cache, collection, cpio, kernels, kmsg, ktap, report, session, stream, test_hmm, vm, verdict
 from hotmirror.collection import Program
@@ -362,3 +366,28 @@ def guest_has_two_nodes():
             check(min(sizes) > 0, f"{sizes}: a node without memory")
             check(max([vm.ARENA_AT_MB + vm.ARENA_MB, *pmem]) <= sizes[0] + hole_mb, f"{sizes}: beyond node 0")
             equal([f"0-{cpus - 1}"], re.findall(r"cpus=(\S+)", " ".join(options)), "nodes with CPUs")
+
+
+SAYS = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from hotmirror.say import say
+signal.signal(signal.SIGUSR1, lambda number, frame: say("told"))
+say("x" * (1 << 20))
+"""
+
+
+@case
+def signal_handler_may_say_something():
+    """Even while a line is being written: here it waits for a reader, in pipe_write()."""
+    keep = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    talker = subprocess.Popen([sys.executable, "-c", SAYS, SCRIPTS], env=keep, stderr=subprocess.PIPE)
+    with talker:
+        select.select([talker.stderr], [], [], 60)
+        limit = time.monotonic() + 60
+        while " S " not in Path(f"/proc/{talker.pid}/stat").read_text() and time.monotonic() < limit:
+            os.sched_yield()
+        talker.send_signal(signal.SIGUSR1)
+        said = talker.stderr.read().decode()
+    equal((0, 1 << 20), (talker.returncode, said.count("x")), f"status and what was said: {said[-300:]}")
+    check("] told\n" in said, said[-300:])
