@@ -193,14 +193,28 @@ def live_machine():
     check("left:" not in said, f"processes are left:\n{said}")
 
 
+# bpftrace 0.23 loses an event where two CPUs are the first in a bucket of hist() at once, and says so
+# (map_update_elem: EEXIST). Such a session is inconclusive, as it should be: another one is judged.
+TWO_WERE_FIRST, SESSIONS = "helper_error: File exists", 3
+
+
+def observed(out):
+    """make observe of a scenario in which several threads fault."""
+    keep = {key: value for key, value in os.environ.items() if key not in VARIABLES}
+    for _ in range(SESSIONS):
+        done = subprocess.run(["make", "-s", "-C", str(build.TOP), "observe", "SCENARIO=uffd", "SCRIPTS=fault_lat",
+                               "DURATION=6", f"OUT={out}"], check=False, env=keep, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True)
+        if not done.returncode or TWO_WERE_FIRST not in done.stderr:
+            break
+    return done
+
+
 @case
 def scenario_from_make_to_the_files():
     """What the scenario did, what the driver counted and what the script saw agree; nothing is in doubt."""
-    keep = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     with scratch() as path:
-        done = subprocess.run(["make", "-s", "-C", str(build.TOP), "observe", "SCENARIO=uffd", "SCRIPTS=fault_lat",
-                               "DURATION=6", f"OUT={path}/o"], check=False, env=keep, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True)
+        done = observed(path / "o")
         equal(0, done.returncode, f"exit status of\n{done.stderr}")
         raw = path / "o/raw"
         session = json.loads((raw / "session.json").read_text())
