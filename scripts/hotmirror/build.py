@@ -57,13 +57,13 @@ def _make(kernel, arguments, doing, binds, directory):
     places = {place: str(path) for path, place, _ in binds}
     local = [re.sub(r"/payload/(\w+)", lambda m: places[m.group(1)], text) for text in arguments]
     where = Path(places[directory.split("/")[0]])
-    return host.run(["make", jobs, *cached_compiler(), *local], doing, cwd=where,
+    return host.run(["make", jobs, *_cached_compiler(), *local], doing, cwd=where,
                     env={**os.environ, "CCACHE_BASEDIR": str(where.parent), "CCACHE_NOHASHDIR": "1"})
 
 
-def cached_compiler():
+def _cached_compiler():
     """For make: a mutant, or the next commit of a bisection, has most objects of the module in common with the last."""
-    return ["CC=ccache gcc"] if shutil.which("ccache") and not os.environ.get("LLVM") else []
+    return [kernel_build.CACHED_COMPILER] if shutil.which("ccache") and not os.environ.get("LLVM") else []
 
 
 def module(kernel, directory=DRIVER, name=MODULE, options=()):

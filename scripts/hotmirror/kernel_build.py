@@ -31,6 +31,7 @@ COVERED = ("mm/hmm", "mm/migrate_device", "mm/memremap", "mm/mmu_notifier", "mm/
            "drivers/dax/device", "drivers/dax/bus", "drivers/dax/super")
 NEEDED = {"flex": "flex", "bison": "bison", "bc": "bc", "gcc": "gcc", "make": "make", "ccache": "ccache",
           "/usr/include/gelf.h": "libelf-dev", "/usr/include/openssl/opensslv.h": "libssl-dev"}
+CACHED_COMPILER = "CC=ccache gcc"
 OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$")
 STEP = re.compile(r"^\s+(CC|AS|LD|AR|CC \[M\]|HOSTCC)\s+(\S+)")
 # The compiler's first word on it, or what make, the linker or modpost say.
@@ -127,7 +128,7 @@ def compiler():
 def make_command(job, *targets):
     covered = [f"GCOV_PROFILE_{Path(name).name}.o=y" for name in COVERED] if job.flavour == "cov" else []
     return ["make", "-C", str(job.tree), f"O={job.directory}", f"-j{job.jobs}",
-            "CC=ccache gcc", "LOCALVERSION=", *covered, *targets]
+            CACHED_COMPILER, "LOCALVERSION=", *covered, *targets]
 
 
 def first_error(lines):
