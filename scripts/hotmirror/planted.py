@@ -33,6 +33,7 @@ class Fault:
     new: str
     tests: str                 # what shows it
     repeat: int = 20
+    options: tuple = ()        # of scripts/bisect start, beside these
 
 
 FAULTS = {
@@ -60,6 +61,15 @@ FAULTS = {
                      "race.to_dev+read2@anon:migrate.begin"),
     "drain": Fault("memunmap_pages() does not wait for the last reference", "mm/memremap.c",
                    "\twait_for_completion(&pgmap->done);\n\n", "", "hotmirror_drain:*", repeat=1),
+    # Nothing fails by it: only a latency tells.
+    "slow": Fault("an invalidation waits for a grace period of RCU before it calls the mirrors back", "mm/mmu_notifier.c",
+                  "\tif (subscriptions->has_itree) {\n"
+                  "\t\tret = mn_itree_invalidate(subscriptions, range);\n",
+                  "\tif (subscriptions->has_itree) {\n"
+                  "\t\tif (mmu_notifier_range_blockable(range))\n"
+                  "\t\t\tsynchronize_rcu_expedited();\n"
+                  "\t\tret = mn_itree_invalidate(subscriptions, range);\n",
+                  "notifier", options=("--metric", "timeline:invalidate:p50", "--slower", "5", "--rounds", "1", "--seconds", "5")),
 }
 # Compiles nowhere; panics before there is a console to speak of.
 BROKEN = ("mm/mincore.c", "\nint hotmirror_does_not_compile = ;\n")
