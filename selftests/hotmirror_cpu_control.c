@@ -123,16 +123,26 @@ static void run_cell(struct __test_metadata *_metadata, const struct cell *cell,
 	must(cell_run_side(&run));
 }
 
+/* Why one of the cells could not be built, or NULL. */
+static const char *cannot(const data *self)
+{
+	if (self->cpu->skipped)
+		return self->cpu->why;
+	return self->device->skipped ? self->device->why : NULL;
+}
+
 TEST_F(control, difference_is_found)
 {
 	struct cell cpu = cell_of(self, &variant->cpu);
 	struct cell device = cell_of(self, &variant->device);
+	const char *why;
 	unsigned int diff;
 
 	run_cell(_metadata, &cpu, false, 0, self->cpu);
 	run_cell(_metadata, &device, true, variant->sabotage, self->device);
-	if (self->cpu->skipped || self->device->skipped)
-		SKIP(return, "%s%s", self->cpu->why, self->device->why);
+	why = cannot(self);
+	if (why)
+		SKIP(return, "%s", why);
 	/* By the device's cell, what the CPU got is not what was to be expected. */
 	diff = cell_judge(variant->diff == DIFF_EXPECTED ? &device : &cpu, self->cpu,
 			  self->device);
@@ -143,12 +153,14 @@ TEST_F(control, difference_is_found)
 TEST_F(control, no_difference_is_found_where_there_is_none)
 {
 	struct cell cell = cell_of(self, &variant->cpu);
+	const char *why;
 	unsigned int diff;
 
 	run_cell(_metadata, &cell, false, 0, self->cpu);
 	run_cell(_metadata, &cell, true, 0, self->device);
-	if (self->cpu->skipped || self->device->skipped)
-		SKIP(return, "%s%s", self->cpu->why, self->device->why);
+	why = cannot(self);
+	if (why)
+		SKIP(return, "%s", why);
 	diff = cell_judge(&cell, self->cpu, self->device);
 	EXPECT_EQ(0, diff)
 		TH_LOG("found: %#x, the first of it %s", diff, cell_diff_name(diff));

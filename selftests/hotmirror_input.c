@@ -234,7 +234,7 @@ static void expect_call(struct __test_metadata *_metadata, data *self,
 TEST_F(input, empty_range_is_einval)
 {
 	if (variant->only)
-		SKIP(return, "has no length");
+		SKIP(return, "this command has no length");
 	expect_call(_metadata, self, variant, self->mem, 0, EINVAL, 0);
 	expect_call(_metadata, self, variant, NULL, 0, EINVAL, 0);
 }
@@ -281,7 +281,7 @@ TEST_F(input, huge_range)
 	__u64 pages = variant->huge == EINVAL ? 0 : PAGES;
 
 	if (variant->only)
-		SKIP(return, "has no length");
+		SKIP(return, "this command has no length");
 	if (variant->migrates)
 		pages = PAGES;
 	expect_call(_metadata, self, variant, self->mem, 1UL << 40, variant->huge, pages);
@@ -310,7 +310,7 @@ TEST_F(input, hole_in_the_middle)
 	bool whole = variant->call == do_snapshot || variant->call == do_mirror;
 
 	if (variant->only)
-		SKIP(return, "has no length");
+		SKIP(return, "this command has no length");
 	ASSERT_EQ(0, munmap(self->mem + GOOD * self->page, self->page));
 	expect_call(_metadata, self, variant, self->mem, self->length, variant->hole,
 		    whole ? PAGES : GOOD);
