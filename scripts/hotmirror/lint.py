@@ -73,12 +73,18 @@ class Bench:
         return cache.digest(self.tools, check, *(part for name in names for part in (name, self.text(name))))
 
     def is_known(self, check, names):
-        """These files passed the check before, as they are now."""
+        """These files were seen by the check before, as they are now; all but checkpatch remember only what passed."""
         return self.remembers and (cache.root() / f"lint-{self._key(check, names)}").exists()
 
-    def remember(self, check, names):
+    def recall(self, check, names):
+        """The lines that the check printed of these files, as they are now; None if it has not seen them."""
+        return (cache.root() / f"lint-{self._key(check, names)}").read_text().splitlines() \
+            if self.is_known(check, names) else None
+
+    def remember(self, check, names, lines=()):
         if self.remembers:
-            cache.entry("lint", self._key(check, names), lambda aside: aside.touch())
+            text = "".join(f"{line}\n" for line in lines)
+            cache.entry("lint", self._key(check, names), lambda aside: aside.write_text(text))
 
     def text(self, name):
         return (self.root / name).read_text(encoding="utf-8", errors="replace")
@@ -238,27 +244,32 @@ def _run_checkpatch(b, files):
                       "--show-types", "--terse", "--no-summary", "-f", *files], kernels.newest().source)
 
 
+def _checkpatch_lines(b, files):
+    """What it says of them, each line once; of files that it saw before it is remembered."""
+    known = {name: b.recall("checkpatch", [name]) for name in files}
+    new = [name for name in files if known[name] is None]
+    status, output = _run_checkpatch(b, new) if new else (0, [])
+    said = [line for lines in known.values() for line in lines or ()] + output
+    if status not in (0, 1) or (status and not output):
+        return [*said, f"checkpatch.pl ended with status {status}"]
+    # A line that names no file is of checkpatch itself: who knows what it has seen.
+    if all(line.partition(":")[0] in new for line in output):
+        for name in new:
+            b.remember("checkpatch", [name], [line for line in output if line.startswith(f"{name}:")])
+    return said
+
+
 def checkpatch(b):
     """checkpatch.pl --strict of the newest kernel on every C file and header"""
-    files = [name for name in b.named("*.c", "*.h") if not b.is_known("checkpatch", [name])]
-    ignored = _ignored(b)
-    status, output = _run_checkpatch(b, files) if files else (0, [])
-    spoken_of = {line.partition(":")[0] for line in output}
-    bad, judged = [], 0
-    for line in output:
+    ignored, bad = _ignored(b), []
+    for line in _checkpatch_lines(b, b.named("*.c", "*.h")):
         match = re.match(r"(\S+?):\d+: (?:ERROR|WARNING|CHECK):(\w+): ", line)
-        judged += bool(match)
         hits = [i for i in ignored if match and match.group(2) == i.kind
                 and fnmatch.fnmatch(match.group(1), i.glob)]
         for hit in hits:
             hit.used = True
         if not hits:
             bad.append(line)
-    if status and not judged:
-        bad.append(f"checkpatch.pl ended with status {status}")
-    elif status in (0, 1):
-        for name in set(files) - spoken_of:
-            b.remember("checkpatch", [name])
     bad += [f"{IGNORED_TYPES}: {i.glob} {i.kind} is not needed any more"
             for i in ignored if not i.used]
     return bad

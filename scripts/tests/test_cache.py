@@ -10,7 +10,7 @@ import time
 from tap import SCRIPTS, case, check, equal
 from test_input import scratch
 
-from hotmirror import cache
+from hotmirror import cache, lint
 
 
 @contextlib.contextmanager
@@ -62,7 +62,7 @@ def cache_forgets_what_nobody_uses():
 HOLD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from hotmirror import cache
+from hotmirror import cache, lint
 for _ in range(50):
     with cache.lock("counter"):
         count = int(open(sys.argv[2]).read())
@@ -79,3 +79,28 @@ def locks_that_leave_no_file_exclude_all_the_same():
         equal([0] * 4, [one.wait(60) for one in holders], "how they ended")
         equal("200", (path / "count").read_text(), "the count")
         equal([], list((path / "hotmirror").iterdir()), "what they left")
+
+
+@case
+def checkpatch_is_remembered_with_what_it_said():
+    """A complaint stays one as long as its file does. What checkpatch says of itself is not forgotten, either."""
+    complaint, seen = "one.c:1: CHECK:SPACING: no", []
+
+    def run(status, lines):
+        lint._run_checkpatch = lambda b, files: (seen.append(files), (status, lines))[1]
+        with lint.bench({"one.c": text, "two.c": b"int two;\n"}) as b:
+            b.remembers = True
+            return lint.checkpatch(b)
+
+    before, text = lint._run_checkpatch, b"int one;\n"
+    try:
+        with scratch() as path, cache_in(path):
+            equal(["one.c:1: broken", "checkpatch.pl ended with status 2"], run(2, ["one.c:1: broken"]), "of one that broke")
+            equal(["Can't open x"], run(1, ["Can't open x"]), "of one that could not see")
+            equal([complaint], run(1, [complaint]), "the first time")
+            equal([complaint], run(0, []), "the second time")
+            text = b"int uno;\n"
+            equal([], run(0, []), "of another text")
+    finally:
+        lint._run_checkpatch = before
+    equal([["one.c", "two.c"]] * 3 + [["one.c"]], seen, "what checkpatch was given")
