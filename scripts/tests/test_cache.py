@@ -62,7 +62,7 @@ def cache_forgets_what_nobody_uses():
 HOLD = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from hotmirror import cache, lint
+from hotmirror import cache
 for _ in range(50):
     with cache.lock("counter"):
         count = int(open(sys.argv[2]).read())

@@ -194,7 +194,8 @@ def live_machine():
 
 
 # bpftrace 0.23 loses an event where two CPUs are the first in a bucket of hist() at once, and says so
-# (map_update_elem: EEXIST; its issue 4068, mended by 4074). Such a session is inconclusive, as it should be: another one is judged.
+# (map_update_elem: EEXIST; its issue 4068, mended by 4074). Such a session is inconclusive, as it
+# should be: another one is judged.
 TWO_WERE_FIRST, SESSIONS = "helper_error: File exists", 3
 
 
