@@ -72,14 +72,17 @@ class Bench:
     def _key(self, check, names):
         return cache.digest(self.tools, check, *(part for name in names for part in (name, self.text(name))))
 
+    def _entry(self, check, names):
+        return cache.root() / f"lint-{self._key(check, names)}"
+
     def is_known(self, check, names):
-        """These files were seen by the check before, as they are now; all but checkpatch remember only what passed."""
-        return self.remembers and (cache.root() / f"lint-{self._key(check, names)}").exists()
+        """These files passed the check before, as they are now."""
+        return self.remembers and self._entry(check, names).exists()
 
     def recall(self, check, names):
-        """The lines that the check printed of these files, as they are now; None if it has not seen them."""
-        return (cache.root() / f"lint-{self._key(check, names)}").read_text().splitlines() \
-            if self.is_known(check, names) else None
+        """The lines that a check that remembers them printed of these files, as they are now; None if it has not seen them."""
+        entry = self._entry(check, names)
+        return entry.read_text().splitlines() if self.remembers and entry.exists() else None
 
     def remember(self, check, names, lines=()):
         if self.remembers:
@@ -245,7 +248,7 @@ def _run_checkpatch(b, files):
 
 
 def _checkpatch_lines(b, files):
-    """What it says of them, each line once; of files that it saw before it is remembered."""
+    """What it says of them; of files that it saw before it is remembered."""
     known = {name: b.recall("checkpatch", [name]) for name in files}
     new = [name for name in files if known[name] is None]
     status, output = _run_checkpatch(b, new) if new else (0, [])
